@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+import { toErrorDocument } from "../errors/index.ts";
+import { EXIT, UsageError, type Command, type CommandIo } from "./command.ts";
+
+/** Loaded when asked for, so that `gcb image info` does not load the Functions packages. */
+const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {};
+
+function overview(): string {
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(16)}${summary}`);
+  return ["usage: gcb COMMAND [ARGUMENTS]", "", ...lines, "", "gcb COMMAND --help shows the arguments of one."].join("\n");
+}
+
+async function main(argv: readonly string[], io: CommandIo): Promise<number> {
+  const [name, ...args] = argv;
+  if (name === undefined || name === "help" || name === "--help") {
+    io.stdout.write(`${overview()}\n`);
+    return name === undefined ? EXIT.usage : EXIT.ok;
+  }
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    io.stderr.write(`gcb: there is no command "${name}"\n${overview()}\n`);
+    return EXIT.usage;
+  }
+  const command = await entry.load();
+  if (args.includes("--help")) {
+    io.stdout.write(`${command.usage}\n`);
+    return EXIT.ok;
+  }
+  try {
+    return await command.run(args, io);
+  } catch (error) {
+    return report(error, command, args.includes("--json"), io);
+  }
+}
+
+function report(error: unknown, command: Command, asJson: boolean, io: CommandIo): number {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (error instanceof UsageError || (typeof code === "string" && code.startsWith("ERR_PARSE_ARGS"))) {
+    io.stderr.write(`gcb: ${error.message}\n${command.usage}\n`);
+    return EXIT.usage;
+  }
+  const document = toErrorDocument(error);
+  if (asJson) io.stdout.write(`${JSON.stringify({ ok: false, error: document })}\n`);
+  io.stderr.write(`gcb: ${document.code}: ${document.message}\n`);
+  if (document.code === "INTERNAL" && error instanceof Error) io.stderr.write(`${error.stack ?? ""}\n`);
+  return EXIT.failed;
+}
+
+const stop = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.once(name, () => {
+    stop.abort();
+  });
+}
+process.exitCode = await main(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  signal: stop.signal,
+});
