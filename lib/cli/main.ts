@@ -34,8 +34,7 @@ async function main(argv: readonly string[], io: CommandIo): Promise<number> {
 }
 
 function report(error: unknown, command: Command, asJson: boolean, io: CommandIo): number {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (error instanceof UsageError || (typeof code === "string" && code.startsWith("ERR_PARSE_ARGS"))) {
+  if (error instanceof UsageError || isParseArgsError(error)) {
     io.stderr.write(`gcb: ${error.message}\n${command.usage}\n`);
     return EXIT.usage;
   }
@@ -44,6 +43,11 @@ function report(error: unknown, command: Command, asJson: boolean, io: CommandIo
   io.stderr.write(`gcb: ${document.code}: ${document.message}\n`);
   if (document.code === "INTERNAL" && error instanceof Error) io.stderr.write(`${error.stack ?? ""}\n`);
   return EXIT.failed;
+}
+
+/** What node:util parseArgs throws for an unknown option or a missing value. */
+function isParseArgsError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }
 
 const stop = new AbortController();
