@@ -186,7 +186,12 @@ export const OPERATIONS = {
 
 export type OperationKind = keyof typeof OPERATIONS;
 export const OperationKind = z.enum(Object.keys(OPERATIONS) as [OperationKind, ...OperationKind[]]);
+/** An input as the agent gets it. */
 export type OperationInput<K extends OperationKind> = z.infer<(typeof OPERATIONS)[K]["input"]>;
+/** An input as it stands in orchestration history: without the repository URL, which is added just before it is sent. */
+export type OperationArguments<K extends OperationKind> = Omit<OperationInput<K>, "repository">;
+/** Operations that need the repository: the control plane adds its URL when it sends them. */
+export const NEEDS_REPOSITORY: ReadonlySet<OperationKind> = new Set<OperationKind>(["ship", "restore"]);
 export type OperationResult<K extends OperationKind> = z.infer<(typeof OPERATIONS)[K]["result"]>;
 
 export const OperationRequest = z.object({

@@ -17,12 +17,60 @@ export const ERROR_CODES = {
   // restore
 
   // relay
+  RELAY_BUSY:
+    "The agent has as many requests in hand as it takes at once, or is shutting down. Send the request again shortly.",
+  RELAY_FORBIDDEN:
+    "The relay knows the identity, but it lacks the right on this hybrid connection. Give it Listen (agent) or Send (function app).",
+  RELAY_HANDLER_TIMED_OUT:
+    "The agent's handler did not answer before the relay's deadline. Look at the agent's log; long work belongs into an operation.",
+  RELAY_MESSAGE_INVALID:
+    "A message on the relay channel does not follow the Hybrid Connections protocol. It was refused; look for a proxy that changes traffic.",
+  RELAY_NO_LISTENER:
+    "No agent listens on the hybrid connection. Check that the agent's service is running and online.",
+  RELAY_NOT_FOUND:
+    "The relay namespace has no hybrid connection of this name. Check the endpoint and the path.",
+  RELAY_REQUEST_TOO_LARGE: "A request through the relay exceeds the agent's limit. Send it in pages.",
+  RELAY_RESPONSE_TOO_LARGE: "A response through the relay exceeds the sender's limit. Ask for it in pages.",
+  RELAY_RESPONSE_UNDELIVERED:
+    "The agent handled a request, but its answer could not be delivered. Ask for the operation's state again.",
+  RELAY_SERVICE_FAILED:
+    "The relay service failed or closed the channel. It is tried again; check the Azure service health if it stays.",
+  RELAY_STATUS_RESERVED:
+    "A handler answered with a status that is not valid or that the relay reserves. Report it as a defect.",
+  RELAY_TIMED_OUT:
+    "No answer came through the relay in time. The request may have been carried out: ask for the operation's state again.",
+  RELAY_TOKEN_REFUSED:
+    "The relay refused the token. Check the shared access key or the identity, and the clock of this machine.",
+  RELAY_TOKEN_UNAVAILABLE:
+    "No token for the relay could be obtained. Check the identity or the key of this machine.",
+  RELAY_UNREACHABLE: "The relay could not be reached. Check name resolution, proxy and outbound port 443.",
 
   // agent
 
   // simulated-host
 
   // orchestration and functions
+  ACTIVITY_FAILED:
+    "A step of the control plane failed. Read the message; the run was taken back and can be started again.",
+  AGENT_SILENT:
+    "The agent did not answer for longer than agentSilenceLimitMs. Check its service and the Relay, then start again.",
+  GUEST_CLUSTER_BUSY:
+    "A run of this guest cluster is active. Wait for it, or look at it under its status URL.",
+  GUEST_CLUSTER_HELD:
+    "Another control plane holds this guest cluster. Remove it from one of the two, then break its claim.",
+  GUEST_CLUSTER_UNKNOWN:
+    "No guest cluster of this id is configured. Check the id and the setting GCB_GUEST_CLUSTERS.",
+  PREFLIGHT_REFUSED:
+    "The preflight found causes that would make the backup fail. Cure each; nothing was touched.",
+  RESTORE_POINT_UNKNOWN:
+    "No restore point of this name exists. List the restore points of the guest cluster.",
+  RUN_UNKNOWN: "No run of this id is recorded.",
+  SCHEDULE_INVALID:
+    "The schedule is not an NCRONTAB expression with six fields, or its time zone is unknown.",
+  SETTINGS_INVALID:
+    "An application setting is missing or malformed. Correct the setting that the message names.",
+  STEP_RESULTS_DISAGREE:
+    "Two steps of one run speak of different disks. The run was taken back; report it with the run record.",
 
   // local-host
 
