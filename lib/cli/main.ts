@@ -7,7 +7,13 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
 
 function overview(): string {
   const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(16)}${summary}`);
-  return ["usage: gcb COMMAND [ARGUMENTS]", "", ...lines, "", "gcb COMMAND --help shows the arguments of one."].join("\n");
+  return [
+    "usage: gcb COMMAND [ARGUMENTS]",
+    "",
+    ...lines,
+    "",
+    "gcb COMMAND --help shows the arguments of one.",
+  ].join("\n");
 }
 
 async function main(argv: readonly string[], io: CommandIo): Promise<number> {

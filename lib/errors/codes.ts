@@ -75,6 +75,8 @@ export const ERROR_CODES = {
   // local-host
 
   // cli
+  ESTATE_SERVICE_FAILED: "A service of the local estate did not start or ended early. Read the log that the message names.",
+  DEMO_NOT_PROVED: "The demo could not prove what it set out to prove. The message names what is not as it must be.",
 } as const satisfies Record<string, string>;
 
 export type BackupErrorCode = keyof typeof ERROR_CODES;
