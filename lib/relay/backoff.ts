@@ -1,0 +1,29 @@
+/**
+ * How long to wait before the next attempt: a random time up to a ceiling that doubles with every attempt
+ * ("full jitter"), so that many agents do not come back in step after an outage.
+ *
+ * @param attempt 0 for the first wait
+ * @param random a number in [0, 1)
+ */
+export function backoffMs(
+  attempt: number,
+  limits: { readonly baseMs: number; readonly maxMs: number },
+  random: number,
+): number {
+  const ceiling = Math.min(limits.maxMs, limits.baseMs * 2 ** Math.min(attempt, 30));
+  return Math.round(ceiling * random);
+}
+
+/** Waits, or returns at once when the signal is or becomes aborted. Never rejects. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

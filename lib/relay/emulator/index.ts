@@ -1,0 +1,12 @@
+/**
+ * Azure Relay Hybrid Connections on one machine, for tests, trials and the demonstration. Nothing of the product
+ * may import this folder; docs/relay.md lists what is protocol and what is a guess.
+ */
+export type { AccessRule, OpaqueToken, RelayRight } from "./access.ts";
+export type { RelayFault } from "./faults.ts";
+export {
+  startRelayEmulator,
+  type EmulatedConnection,
+  type RelayEmulator,
+  type RelayEmulatorOptions,
+} from "./server.ts";
