@@ -86,15 +86,18 @@ export function isRendezvousAllowed(address: RelayAddress, rendezvous: string): 
   return domain.includes(".") && !isIpAddress(endpoint.hostname) && url.hostname.endsWith(`.${domain}`);
 }
 
-/** The part of a request target behind the hybrid connection's path, or undefined when the target is elsewhere. */
+/**
+ * The part of a request target behind the hybrid connection's path, or undefined when the target is elsewhere. It
+ * starts with exactly one slash, so nobody takes `//name` for a host.
+ */
 export function localTarget(address: RelayAddress, requestTarget: string): string | undefined {
   const url = parseUrl(`http://relay.invalid${requestTarget.startsWith("/") ? "" : "/"}${requestTarget}`);
   if (url?.host !== "relay.invalid") return undefined;
   const prefix = `/${address.path}`.toLowerCase();
   const path = url.pathname;
   if (path.toLowerCase() !== prefix && !path.toLowerCase().startsWith(`${prefix}/`)) return undefined;
-  const rest = path.slice(prefix.length);
-  return `${rest === "" ? "/" : rest}${withoutRelayParameters(url.search)}`;
+  const rest = path.slice(prefix.length).replace(/^\/+/, "");
+  return `/${rest}${withoutRelayParameters(url.search)}`;
 }
 
 /** A query string without its `sb-hc-` parameters; the others keep their order and spelling. */

@@ -27,3 +27,35 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", done, { once: true });
   });
 }
+
+/** Waits for a promise, but no longer than `ms`. Never rejects. */
+export async function waitAtMost(ms: number, promise: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  const finish = () => done.abort();
+  promise.then(finish, finish);
+  await pause(ms, done.signal);
+}
+
+/** The promise, or a rejection with the signal's reason as soon as it is aborted. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const over = new AbortController();
+  const aborted = pauseUntilAborted(signal, over.signal);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    over.abort();
+    promise.catch(() => undefined);
+  }
+}
+
+function pauseUntilAborted(signal: AbortSignal, over: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const fail = () => reject(toError(signal.reason));
+    if (signal.aborted) fail();
+    else signal.addEventListener("abort", fail, { once: true, signal: over });
+  });
+}
+
+function toError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}

@@ -1,11 +1,11 @@
 import type { WebSocket } from "ws";
 import { toErrorDocument } from "../errors/index.ts";
 import { listenUrl, type RelayAddress } from "./address.ts";
-import { pause } from "./backoff.ts";
+import { orAborted, pause } from "./backoff.ts";
 import { dial, type ConnectOptions } from "./dial.ts";
 import { CONTROL_READ_BYTES } from "./limits.ts";
 import { formatRenewToken } from "./messages.ts";
-import { keepAlive } from "./sockets.ts";
+import { closeSocket, keepAlive } from "./sockets.ts";
 import { obtainToken, renewalTime, type RelayToken, type TokenProvider } from "./tokens.ts";
 import type { RelayLog } from "./types.ts";
 
@@ -31,7 +31,6 @@ export interface ControlChannel {
 
 /** A renewal that failed is tried again after this time, as long as the old token lives. */
 const RENEWAL_RETRY_MS = 15_000;
-const CLOSE_TIMEOUT_MS = 2_000;
 /** setTimeout takes 31 bits. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -42,7 +41,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  */
 export async function openControlChannel(options: ControlChannelOptions): Promise<ControlChannel> {
   const { address, log } = options;
-  const token = await obtainToken(options.token, address);
+  const token = await orAborted(obtainToken(options.token, address), options.signal);
   const over = new AbortController();
   let ended: ControlChannel["ended"] | undefined;
   const socket = await dial(address, {
@@ -69,16 +68,7 @@ export async function openControlChannel(options: ControlChannelOptions): Promis
   });
   void renewForever(socket, token, options, over.signal);
   if (ended === undefined) throw new Error("unreachable: prepare runs before the handshake");
-  const over_ = ended;
-  return {
-    ended: over_,
-    async close() {
-      socket.close(1000);
-      const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS);
-      await over_;
-      clearTimeout(timer);
-    },
-  };
+  return { ended, close: () => closeSocket(socket, 1000) };
 }
 
 async function renewForever(

@@ -6,7 +6,7 @@ import { dial, type ConnectOptions } from "./dial.ts";
 import { CONTROL_HEADER_BYTES, CONTROL_MESSAGE_BYTES } from "./limits.ts";
 import { createMessageReader, type ChannelEvent, type ReceivedRequest } from "./message-reader.ts";
 import { formatResponse, type ChannelKind } from "./messages.ts";
-import { createMessageWriter, keepAlive, type MessageWriter } from "./sockets.ts";
+import { closeSocket, createMessageWriter, keepAlive, type MessageWriter } from "./sockets.ts";
 import type { RelayLog } from "./types.ts";
 
 export interface ExchangeOptions {
@@ -26,8 +26,10 @@ export interface Exchange {
   attachControl(socket: WebSocket): void;
   /** Resolves when no request waits for its answer. */
   idle(): Promise<void>;
-  /** Aborts what still runs and closes every rendezvous socket. */
-  stop(): void;
+  /** Aborts the handlers that still run; their senders get an error answer. */
+  abort(): void;
+  /** Closes every rendezvous socket. */
+  close(): Promise<void>;
 }
 
 /** Slack over the body limit: a body in this zone is still read, so that its sender gets a 413 instead of a cut line. */
@@ -178,7 +180,6 @@ export function createExchange(options: ExchangeOptions): Exchange {
       },
     });
     rendezvousSockets.add(socket);
-    if (stopped.signal.aborted) socket.terminate();
     keepAlive(socket, {
       intervalMs: options.pingIntervalMs,
       pongTimeoutMs: options.pongTimeoutMs,
@@ -220,9 +221,13 @@ export function createExchange(options: ExchangeOptions): Exchange {
     async idle() {
       if (active > 0) await new Promise<void>((resolve) => waiters.push(resolve));
     },
-    stop() {
-      stopped.abort(new BackupError("CANCELLED", "the relay listener was closed", { retry: "later" }));
-      for (const socket of rendezvousSockets) socket.close(1000);
+    abort() {
+      stopped.abort(
+        new BackupError("RELAY_BUSY", "the agent was shut down; send the request again", { retry: "later" }),
+      );
+    },
+    async close() {
+      await Promise.all([...rendezvousSockets].map((socket) => closeSocket(socket, 1000)));
     },
   };
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { BackupError, toErrorDocument } from "../errors/index.ts";
 import { parseRelayAddress, type RelayAddress } from "./address.ts";
 import { createAnswering } from "./answering.ts";
-import { backoffMs, pause } from "./backoff.ts";
+import { backoffMs, pause, waitAtMost } from "./backoff.ts";
 import { openControlChannel, type ControlChannel } from "./control-channel.ts";
 import type { ConnectOptions } from "./dial.ts";
 import { createExchange } from "./exchange.ts";
@@ -55,6 +55,8 @@ export interface RelayListener extends AsyncDisposable {
 }
 
 const DRAIN_MS = 10_000;
+/** For the error answers of handlers that were aborted. */
+const LAST_ANSWERS_MS = 2_000;
 /** A channel that lived this long ends the count of failed attempts. */
 const STABLE_MS = 10_000;
 
@@ -151,11 +153,10 @@ export function startListener(options: ListenerOptions): RelayListener {
     ready.reject(
       new BackupError("CANCELLED", "the relay listener was closed before it was ready", { retry: "later" }),
     );
-    const drained = new AbortController();
-    void exchange.idle().then(() => drained.abort());
-    await pause(drainMs, drained.signal);
-    exchange.stop();
-    await exchange.idle();
+    await waitAtMost(drainMs, exchange.idle());
+    exchange.abort();
+    await waitAtMost(LAST_ANSWERS_MS, exchange.idle());
+    await exchange.close();
     await channel?.close();
     await running;
     enter("closed");

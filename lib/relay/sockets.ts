@@ -61,8 +61,12 @@ export function keepAlive(
     if (deadline !== undefined) return;
     socket.ping(() => undefined);
     deadline = setTimeout(() => {
-      options.onSilent();
-      socket.terminate();
+      // After a blocked event loop the timer comes before the pong that waits in the socket: read that first.
+      setImmediate(() => {
+        if (deadline === undefined || socket.readyState === socket.CLOSED) return;
+        options.onSilent();
+        socket.terminate();
+      });
     }, options.pongTimeoutMs);
   }, options.intervalMs);
   const stop = () => {
@@ -75,4 +79,17 @@ export function keepAlive(
   });
   socket.once("close", stop);
   return stop;
+}
+
+/** Closes a socket in good form; a peer that does not answer within two seconds is cut off. */
+export async function closeSocket(socket: WebSocket, code: number): Promise<void> {
+  if (socket.readyState === socket.CLOSED) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => socket.terminate(), 2_000);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    socket.close(code);
+  });
 }

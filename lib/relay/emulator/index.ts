@@ -4,9 +4,5 @@
  */
 export type { AccessRule, OpaqueToken, RelayRight } from "./access.ts";
 export type { RelayFault } from "./faults.ts";
-export {
-  startRelayEmulator,
-  type EmulatedConnection,
-  type RelayEmulator,
-  type RelayEmulatorOptions,
-} from "./server.ts";
+export type { EmulatedConnection } from "./entities.ts";
+export { startRelayEmulator, type RelayEmulator, type RelayEmulatorOptions } from "./server.ts";
