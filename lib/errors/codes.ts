@@ -46,6 +46,34 @@ export const ERROR_CODES = {
   RELAY_UNREACHABLE: "The relay could not be reached. Check name resolution, proxy and outbound port 443.",
 
   // agent
+  COLLECTION_FAILED:
+    "The collection of VMs could not be made or changed. Check that the hosts form a failover cluster and that ConfigStoreRootPath is set and reachable.",
+  HYPERV_ACCESS_DENIED:
+    "The agent's account may not do this on the Hyper-V host. Run the agent as a local administrator of the host.",
+  HYPERV_ANSWER_INVALID:
+    "Hyper-V or a script answered in a form that this version does not understand. Nothing was assumed; report it with the agent's log.",
+  HYPERV_CALL_FAILED:
+    "A Hyper-V call failed. The message has its return value and job error text; look at the VMMS event log of the host.",
+  HYPERV_OBJECT_MISSING:
+    "Something that the step needs does not exist on this host. Check whether it was moved or removed.",
+  MERGE_UNFINISHED:
+    "The differencing files of a checkpoint were not merged in time. Look for VMMS events 19070 to 19100 and for mounts that hold the chain.",
+  POWERSHELL_CRASHED:
+    "The PowerShell process ended in the middle of a step. The step is taken up again from what is found on the host; look at the agent's log.",
+  POWERSHELL_TIMED_OUT:
+    "A script on the host did not answer in time and was ended with all its child processes. Look at the host's load and the agent's log.",
+  POWERSHELL_UNAVAILABLE:
+    "PowerShell could not be started. Check the executable in the agent's settings and the execution policy.",
+  QUIESCE_FAILED:
+    "The members could not be frozen together; they run on and nothing is left behind. The message names the cause; check the guests' VSS writers.",
+  QUIESCE_TIMED_OUT:
+    "The members could not be frozen within the deadline; they run on and nothing is left behind. Check the guests' VSS writers, or raise the deadline.",
+  REFERENCE_POINT_LOST:
+    "What changed since the last backup cannot be known. The disk is read completely, only differences are stored.",
+  STORAGE_SNAPSHOT_FAILED:
+    "The storage snapshot could not be taken, exposed or released. Look at the output of diskshadow in the facts and at the VSS provider.",
+  TRACKING_DISABLED:
+    "Change tracking is off for a disk. The disk is read completely, only differences are stored; the next reference point turns it on.",
 
   // simulated-host
 
@@ -75,8 +103,10 @@ export const ERROR_CODES = {
   // local-host
 
   // cli
-  ESTATE_SERVICE_FAILED: "A service of the local estate did not start or ended early. Read the log that the message names.",
-  DEMO_NOT_PROVED: "The demo could not prove what it set out to prove. The message names what is not as it must be.",
+  ESTATE_SERVICE_FAILED:
+    "A service of the local estate did not start or ended early. Read the log that the message names.",
+  DEMO_NOT_PROVED:
+    "The demo could not prove what it set out to prove. The message names what is not as it must be.",
 } as const satisfies Record<string, string>;
 
 export type BackupErrorCode = keyof typeof ERROR_CODES;
