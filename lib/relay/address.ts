@@ -13,7 +13,7 @@ const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
 const SEGMENT = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 
 const Address = z.object({
-  endpoint: z.url({ protocol: /^https?$/ }).refine(isBareEndpoint, {
+  endpoint: z.string().max(512).refine(isBareEndpoint, {
     error: "must be https://{namespace host} (http only on loopback) without path, query or user",
   }),
   path: z
@@ -25,9 +25,10 @@ const Address = z.object({
 });
 
 function isBareEndpoint(text: string): boolean {
-  const url = new URL(text);
+  const url = parseUrl(text);
+  if (url === undefined) return false;
   const isBare = url.pathname === "/" && url.search === "" && url.hash === "" && url.username === "";
-  return isBare && (url.protocol === "https:" || LOOPBACK.has(url.hostname));
+  return isBare && (url.protocol === "https:" || (url.protocol === "http:" && LOOPBACK.has(url.hostname)));
 }
 
 /** @throws BackupError INPUT_INVALID */

@@ -1,6 +1,7 @@
 import { BackupError } from "../errors/index.ts";
 import { parseRelayAddress, sendUrl, type RelayAddress } from "./address.ts";
 import { LISTENER_HEADER } from "./answering.ts";
+import { orAborted } from "./backoff.ts";
 import { isHeaderValid, normaliseHeaders } from "./headers.ts";
 import { RESERVED_STATUSES } from "./limits.ts";
 import { serviceRefusal, unreachable } from "./service-errors.ts";
@@ -62,7 +63,7 @@ export function createSender(options: SenderOptions): RelaySender {
   ): Promise<SenderResponse> {
     const response = await fetch(sendUrl(address, request.path), {
       method: request.method,
-      headers: { ...request.headers, [TOKEN_HEADER]: token },
+      headers: { ...normaliseHeaders(Object.entries(request.headers ?? {})), [TOKEN_HEADER]: token },
       redirect: "manual",
       signal,
       ...(request.body === undefined ? {} : { body: new Uint8Array(request.body) }),
@@ -70,6 +71,20 @@ export function createSender(options: SenderOptions): RelaySender {
     const body = await readBody(response, maxResponseBytes, request);
     if (isFromService(response)) throw serviceRefusal(response.status, "Send", address, response.statusText);
     return { status: response.status, headers: normaliseHeaders(response.headers), body };
+  }
+
+  /** Sends a request; when a token that was kept for a while is refused, once more with a new one. */
+  async function sendOnce(request: SenderRequest, signal: AbortSignal): Promise<SenderResponse> {
+    const { token, isFresh } = await tokens.get();
+    try {
+      return await attempt(request, token, signal);
+    } catch (error) {
+      // A refused token reached no listener, so nothing was carried out.
+      if (!(error instanceof BackupError) || error.code !== "RELAY_TOKEN_REFUSED") throw error;
+      tokens.drop(token);
+      if (isFresh) throw error;
+      return attempt(request, (await tokens.get()).token, signal);
+    }
   }
 
   return {
@@ -81,16 +96,7 @@ export function createSender(options: SenderOptions): RelaySender {
       request.signal?.addEventListener("abort", onAbort, { once: true });
       const timer = setTimeout(() => stop.abort(timedOut(address, request, timeoutMs)), timeoutMs);
       try {
-        const { token, isFresh } = await tokens.get();
-        try {
-          return await attempt(request, token, stop.signal);
-        } catch (error) {
-          // A refused token reached no listener, so the request can go out again.
-          if (!(error instanceof BackupError) || error.code !== "RELAY_TOKEN_REFUSED") throw error;
-          tokens.drop(token);
-          if (isFresh) throw error;
-          return await attempt(request, (await tokens.get()).token, stop.signal);
-        }
+        return await orAborted(sendOnce(request, stop.signal), stop.signal);
       } catch (error) {
         if (stop.signal.aborted) throw stop.signal.reason;
         throw error instanceof BackupError ? error : unreachable(address, error);
