@@ -3,7 +3,12 @@ import { toErrorDocument } from "../errors/index.ts";
 import { EXIT, UsageError, type Command, type CommandIo } from "./command.ts";
 
 /** Loaded when asked for, so that `gcb image info` does not load the Functions packages. */
-const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {};
+const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
+  host: {
+    summary: "run a Functions app on this machine",
+    load: async () => (await import("./commands/host.ts")).default,
+  },
+};
 
 function overview(): string {
   const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(16)}${summary}`);

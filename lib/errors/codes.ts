@@ -101,6 +101,13 @@ export const ERROR_CODES = {
     "Two steps of one run speak of different disks. The run was taken back; report it with the run record.",
 
   // local-host
+  HOST_ADDRESS_IN_USE:
+    "The host could not listen on the given address. Choose another port, or stop what listens there.",
+  HOST_APP_INVALID:
+    "The Functions app, its host.json or its settings can't be used. Correct what the message names and start again.",
+  HOST_DATA_IN_USE:
+    "Another host owns the data folder. Stop it, or give another folder; the lock ends with its process.",
+  HOST_DATA_INVALID: "The data folder's database can't be opened. Restore it, or start with an empty folder.",
 
   // cli
   ESTATE_SERVICE_FAILED:

@@ -1,0 +1,100 @@
+/** Where the host takes the time from. All instants are milliseconds since 1970-01-01T00:00:00Z. */
+export interface Clock {
+  now(): number;
+  /**
+   * Calls back once, at or after `atMs`. At most one wake-up is set per waiter; the returned function withdraws it.
+   * The callback must not throw.
+   */
+  wakeAt(atMs: number, callback: () => void): () => void;
+  /** Told whenever the host has nothing left to do before its next wake-up. */
+  onIdle?(): void;
+}
+
+/** setTimeout overflows at 2^31 ms (24.8 days), so long waits are taken in steps. */
+const LONGEST_STEP_MS = 24 * 60 * 60 * 1000;
+
+/** The machine's own clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  wakeAt(atMs, callback) {
+    let handle: NodeJS.Timeout | undefined;
+    const arm = (): void => {
+      const leftMs = atMs - Date.now();
+      handle =
+        leftMs > LONGEST_STEP_MS
+          ? setTimeout(arm, LONGEST_STEP_MS)
+          : setTimeout(callback, Math.max(0, leftMs));
+    };
+    arm();
+    return () => {
+      clearTimeout(handle);
+    };
+  },
+};
+
+interface Waiter {
+  readonly atMs: number;
+  readonly order: number;
+  readonly callback: () => void;
+}
+
+/**
+ * A clock that stands still until it is told to move, so that timers of months pass at once and in a fixed order.
+ *
+ * `advance` moves it over every wake-up on the way and lets the host come to rest at each of them. With `autoAdvance`
+ * it jumps by itself to the next wake-up whenever the host is idle; use that only for apps whose timer triggers are
+ * few, because a timer trigger that fires for ever keeps the clock running for ever.
+ */
+export class VirtualClock implements Clock {
+  #nowMs: number;
+  #order = 0;
+  #waiters: Waiter[] = [];
+  #idleWaiters: (() => void)[] = [];
+  readonly #autoAdvance: boolean;
+
+  constructor(options: { readonly startAt: Date; readonly autoAdvance?: boolean }) {
+    this.#nowMs = options.startAt.getTime();
+    this.#autoAdvance = options.autoAdvance ?? false;
+  }
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  wakeAt(atMs: number, callback: () => void): () => void {
+    const waiter: Waiter = { atMs, order: this.#order++, callback };
+    this.#waiters.push(waiter);
+    return () => {
+      this.#waiters = this.#waiters.filter((other) => other !== waiter);
+    };
+  }
+
+  onIdle(): void {
+    const waiting = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const resolve of waiting) resolve();
+    if (this.#autoAdvance) this.#fireNext(Number.POSITIVE_INFINITY);
+  }
+
+  /**
+   * Moves the clock by `durationMs`, firing what becomes due on the way, oldest first.
+   * Resolves when the clock stands at its target. The host must be running.
+   *
+   * @param settle resolves when the host is at rest; give `host.whenIdle`
+   */
+  async advance(durationMs: number, settle: () => Promise<void>): Promise<void> {
+    const targetMs = this.#nowMs + durationMs;
+    await settle();
+    while (this.#fireNext(targetMs)) await settle();
+    this.#nowMs = targetMs;
+  }
+
+  #fireNext(limitMs: number): boolean {
+    const [next] = [...this.#waiters].sort((a, b) => a.atMs - b.atMs || a.order - b.order);
+    if (next === undefined || next.atMs > limitMs) return false;
+    this.#waiters = this.#waiters.filter((other) => other !== next);
+    this.#nowMs = Math.max(this.#nowMs, next.atMs);
+    next.callback();
+    return true;
+  }
+}

@@ -1,0 +1,4 @@
+export { startHost, type FunctionListing, type HostOptions, type RunningHost } from "./host.ts";
+export { systemClock, VirtualClock, type Clock } from "./clock.ts";
+export type { LogEntry, LogLevel, LogSink } from "./log.ts";
+export type { Keys } from "./http/keys.ts";
