@@ -1,4 +1,5 @@
 import type { Agent } from "node:http";
+import { rootCertificates } from "node:tls";
 import { WebSocket } from "ws";
 import type { RelayAddress } from "./address.ts";
 import { serviceRefusal, unreachable } from "./service-errors.ts";
@@ -7,7 +8,7 @@ import { serviceRefusal, unreachable } from "./service-errors.ts";
 export interface ConnectOptions {
   /** e.g. a proxy agent. */
   readonly agent?: Agent;
-  /** PEM certificates to trust besides the system's. */
+  /** A PEM certificate authority to trust besides those that come with Node.js. */
   readonly ca?: string;
 }
 
@@ -30,6 +31,7 @@ export interface Dialling {
 export function dial(address: RelayAddress, dialling: Dialling): Promise<WebSocket> {
   return new Promise((resolve, reject) => {
     const { signal } = dialling;
+    const { agent, ca } = dialling.connect;
     if (signal.aborted) {
       reject(unreachable(address, signal.reason));
       return;
@@ -40,7 +42,8 @@ export function dial(address: RelayAddress, dialling: Dialling): Promise<WebSock
       followRedirects: false,
       maxPayload: dialling.maxMessageBytes,
       handshakeTimeout: dialling.handshakeTimeoutMs,
-      ...dialling.connect,
+      ...(agent === undefined ? {} : { agent }),
+      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
     });
     const abort = () => socket.terminate();
     const settle = () => signal.removeEventListener("abort", abort);

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
@@ -32,8 +33,13 @@ export interface RawService extends AsyncDisposable {
   refuse(status: number): Promise<URL>;
 }
 
-export async function startRawService(options: { readonly autoPong?: boolean } = {}): Promise<RawService> {
-  const server = createServer();
+export async function startRawService(
+  options: {
+    readonly autoPong?: boolean;
+    readonly tls?: { readonly key: string; readonly cert: string };
+  } = {},
+): Promise<RawService> {
+  const server = options.tls === undefined ? createServer() : createTlsServer(options.tls);
   const webSockets = new WebSocketServer({ noServer: true, autoPong: options.autoPong ?? true });
   const channels = createQueue<RawChannel>();
   const refusals: { status: number; done: (url: URL) => void }[] = [];
@@ -50,7 +56,7 @@ export async function startRawService(options: { readonly autoPong?: boolean } =
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    endpoint: `http://${host}`,
+    endpoint: `${options.tls === undefined ? "http" : "https"}://${host}`,
     host,
     accept: () => channels.take(),
     get opened() {
