@@ -11,6 +11,149 @@ export const ERROR_CODES = {
   CANCELLED: "The work was stopped on request. Start it again when wanted.",
 
   // vhdx
+  VHDX_BAT_OFFSET_INVALID:
+    "A block of the disk is placed inside the file's headers or behind any possible file. The file is damaged: take another copy.",
+  VHDX_BAT_PARTIAL_WITHOUT_PARENT:
+    "A block is marked as partly the parent's, but the disk has no parent. The file is damaged: take another copy.",
+  VHDX_BAT_RESERVED_NONZERO:
+    "A block table entry has reserved bits set. The file is damaged, or of a newer format: take another copy.",
+  VHDX_BAT_STATE_RESERVED:
+    "A block has a state that the format does not define. The file is damaged: take another copy.",
+  VHDX_BAT_TOO_SMALL:
+    "The block table has no room for all blocks of the disk. The file is damaged: take another copy.",
+  VHDX_BITMAP_MISSING:
+    "A block is marked as partly present, but the bitmap that says which part is missing. Take another copy.",
+  VHDX_BITMAP_STATE_RESERVED:
+    "A sector bitmap has a state that the format does not define. The file is damaged: take another copy.",
+  VHDX_BITMAP_WITHOUT_PARENT:
+    "A disk without parent has a sector bitmap. The file is damaged: take another copy.",
+  VHDX_BLOCKS_OVERLAP: "Two blocks share one place in the file. The file is damaged: take another copy.",
+  VHDX_BLOCK_BEYOND_FILE: "A block lies behind the end of the file. The file was cut short: copy it again.",
+  VHDX_BLOCK_OVERLAPS_STRUCTURE:
+    "A block lies over the log or a region of the file. The file is damaged: take another copy.",
+  VHDX_BLOCK_SIZE_INVALID:
+    "The block size is not a power of two from 1 MiB to 256 MiB. The file is damaged: take another copy.",
+  VHDX_CHAIN_CYCLE:
+    "The chain of parents comes back to a file that is already in it. Correct the parent with Set-VHD.",
+  VHDX_CHAIN_TOO_LONG: "The chain of parents has more files than are followed. Merge checkpoints.",
+  VHDX_DISK_SIZE_TOO_LARGE:
+    "The virtual disk is said to be larger than 64 TiB. The file is damaged: take another copy.",
+  VHDX_DISK_SIZE_UNALIGNED:
+    "The virtual disk's size is no multiple of its sector size. The file is damaged: take another copy.",
+  VHDX_DISK_SIZE_ZERO: "The virtual disk is said to have no bytes. The file is damaged: take another copy.",
+  VHDX_FILE_INCOMPLETE:
+    "The file is marked as not completely written. Let its writer finish, or take another copy.",
+  VHDX_FILE_PARAMETERS_RESERVED_NONZERO:
+    "Reserved bits of the file parameters are set. The file is damaged, or of a newer format.",
+  VHDX_FILE_TOO_SHORT: "The file ends before what it should hold. It was cut short: copy it again.",
+  VHDX_GROW_REFUSED:
+    "The disk cannot be made larger as asked. Ask for a multiple of the sector size, not below the present size, at most 64 TiB.",
+  VHDX_HEADERS_INVALID:
+    "Neither header of the file has a good checksum. The file is damaged: take another copy.",
+  VHDX_HEADER_COPY_INVALID:
+    "One of the two headers has no good checksum; the other is used. Nothing need be done.",
+  VHDX_LOCATOR_COUNT_INVALID:
+    "The parent locator's count does not agree with its length. The file is damaged: take another copy.",
+  VHDX_LOCATOR_ENTRY_INVALID:
+    "A text of the parent locator is malformed. The file is damaged: take another copy.",
+  VHDX_LOCATOR_KEY_DUPLICATE: "The parent locator has a key twice. The file is damaged: take another copy.",
+  VHDX_LOCATOR_LINKAGE_INVALID:
+    "The parent locator does not say which content the parent must have. The file is damaged: take another copy.",
+  VHDX_LOCATOR_MISSING:
+    "A differencing disk does not say where its parent is. The file is damaged: take another copy.",
+  VHDX_LOCATOR_PATH_MISSING: "The parent locator names no path of the parent. Set the parent with Set-VHD.",
+  VHDX_LOCATOR_RESERVED_NONZERO:
+    "Reserved bytes of the parent locator are set. The file is damaged, or of a newer format.",
+  VHDX_LOCATOR_TYPE_UNKNOWN: "The parent is no VHDX file. Only VHDX parents can be followed.",
+  VHDX_LOCATOR_WITHOUT_PARENT:
+    "A disk without parent has a parent locator, which is ignored. Nothing need be done.",
+  VHDX_LOGICAL_SECTOR_INVALID:
+    "The logical sector size is neither 512 nor 4096. The file is damaged: take another copy.",
+  VHDX_LOG_BEYOND_FILE: "The log passes the end of the file. The file was cut short: copy it again.",
+  VHDX_LOG_DATA_SECTOR_INVALID:
+    "The newest log entry holds data of another entry. The file is damaged: take another copy.",
+  VHDX_LOG_DESCRIPTOR_INVALID:
+    "The newest log entry has a malformed descriptor. The file is damaged: take another copy.",
+  VHDX_LOG_ENTRY_INVALID: "The newest log entry contradicts itself. The file is damaged: take another copy.",
+  VHDX_LOG_FILE_SIZE_INVALID:
+    "The newest log entry gives an impossible file size. The file is damaged: take another copy.",
+  VHDX_LOG_FILE_TRUNCATED:
+    "The file is shorter than it was when its log was written. It was cut short: copy it again.",
+  VHDX_LOG_PLACE_INVALID:
+    "The header gives the log an impossible place. The file is damaged: take another copy.",
+  VHDX_LOG_SEQUENCE_MISSING:
+    "The log must be replayed, but holds nothing whole to replay. The file is damaged: take another copy.",
+  VHDX_LOG_TARGET_BEYOND_LIMIT:
+    "The log would write behind any possible file. The file is damaged or hostile: take another copy.",
+  VHDX_LOG_TARGET_IN_HEADERS:
+    "The log would overwrite the file's headers. The file is damaged or hostile: take another copy.",
+  VHDX_LOG_TARGET_IN_LOG:
+    "The log would overwrite itself. The file is damaged or hostile: take another copy.",
+  VHDX_LOG_TARGET_UNALIGNED:
+    "The log would write at an offset that is no multiple of 4 KiB. The file is damaged: take another copy.",
+  VHDX_LOG_TOO_COMPLEX:
+    "The log holds more than any writer puts there. The file is damaged or hostile: take another copy.",
+  VHDX_LOG_VERSION_UNSUPPORTED:
+    "The log must be replayed, but has an unknown version. Mount and detach the disk once in Windows.",
+  VHDX_LOG_ZERO_LENGTH_INVALID:
+    "The log would write zeros outside of the file. The file is damaged or hostile: take another copy.",
+  VHDX_METADATA_COUNT_INVALID:
+    "The metadata table says it has more entries than fit. The file is damaged: take another copy.",
+  VHDX_METADATA_DUPLICATE: "A metadata item is there twice. The file is damaged: take another copy.",
+  VHDX_METADATA_FLAGS_INVALID:
+    "A metadata item has unusual flags; its content is used. Nothing need be done.",
+  VHDX_METADATA_LENGTH_INVALID:
+    "A metadata item has the wrong length. The file is damaged: take another copy.",
+  VHDX_METADATA_MISSING: "A required metadata item is missing. The file is damaged: take another copy.",
+  VHDX_METADATA_OVERLAP: "Two metadata items overlap. The file is damaged: take another copy.",
+  VHDX_METADATA_PLACE_INVALID:
+    "A metadata item lies outside of the metadata region. The file is damaged: take another copy.",
+  VHDX_METADATA_RESERVED_NONZERO:
+    "Reserved bits of the metadata table are set. The file is damaged, or of a newer format.",
+  VHDX_METADATA_TABLE_INVALID: "The metadata table has no signature. The file is damaged: take another copy.",
+  VHDX_METADATA_TOO_LONG: "A metadata item is longer than 1 MiB. The file is damaged: take another copy.",
+  VHDX_METADATA_TOO_MANY_USER_ITEMS:
+    "The metadata has more than 1024 user items. The file is damaged: take another copy.",
+  VHDX_METADATA_UNKNOWN_REQUIRED:
+    "The file has a required metadata item that is unknown. It needs a newer version of this program.",
+  VHDX_NOT_VHDX: "The file is no VHDX file. Check its name; older .vhd files must be converted first.",
+  VHDX_OPTIONS_INVALID:
+    "A new disk was asked for with sizes that the format does not allow. Correct the value that the message names.",
+  VHDX_PARENT_LINKAGE_MISMATCH:
+    "The parent's content is not the one that the checkpoint was made on. Find the right parent file.",
+  VHDX_PARENT_MISSING:
+    "A parent of the disk is not in its folder. Put the file that the message names beside its child.",
+  VHDX_PARENT_OUTSIDE_FOLDER:
+    "A disk names a parent outside of its own folder. Bring the files together and set the parent with Set-VHD.",
+  VHDX_PARENT_REQUIRED:
+    "Content of a parent is needed, but the differencing disk was opened alone. Open the whole chain.",
+  VHDX_PARENT_SECTOR_SIZE_MISMATCH:
+    "Parent and child have different logical sector sizes. Find the right parent file.",
+  VHDX_PHYSICAL_SECTOR_INVALID:
+    "The physical sector size is neither 512 nor 4096. The file is damaged: take another copy.",
+  VHDX_RANGE_INVALID:
+    "Bytes outside of the disk were asked for. Report it as a defect, or correct the range.",
+  VHDX_REGIONS_OVERLAP:
+    "Two regions of the file, or a region and the log, overlap. The file is damaged: take another copy.",
+  VHDX_REGION_BEYOND_FILE: "A region lies behind the end of the file. The file was cut short: copy it again.",
+  VHDX_REGION_COUNT_INVALID:
+    "The region table says it has more entries than fit. The file is damaged: take another copy.",
+  VHDX_REGION_DUPLICATE: "A region is in the table twice. The file is damaged: take another copy.",
+  VHDX_REGION_MISSING:
+    "The block table or the metadata is not in the region table. The file is damaged: take another copy.",
+  VHDX_REGION_NOT_REQUIRED:
+    "A known region is not marked as required; QEMU writes files so. Nothing need be done.",
+  VHDX_REGION_PLACE_INVALID: "A region has an impossible place. The file is damaged: take another copy.",
+  VHDX_REGION_TABLES_INVALID:
+    "Neither region table has a good checksum. The file is damaged: take another copy.",
+  VHDX_REGION_TABLE_COPY_INVALID:
+    "One of the two region tables has no good checksum; the other is used. Nothing need be done.",
+  VHDX_REGION_UNKNOWN_REQUIRED:
+    "The file has a required region that is unknown. It needs a newer version of this program.",
+  VHDX_VERSION_UNSUPPORTED:
+    "The file has an unknown format version. It needs a newer version of this program.",
+  VHDX_WRITER_FAILED:
+    "An earlier write to the file failed, so nothing more is written. Cure the cause and open the file again: its log is replayed.",
 
   // repository
 
