@@ -115,9 +115,15 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   const db = cleanup.use(await Database.open(options.dataDirectory));
   const keys = options.auth === "off" ? undefined : await readKeys(options.dataDirectory);
   const server = createServer({ requestTimeout: 0 });
+  server.on("request", answerNotReady);
   const origin = await listen(server, host, options.port ?? 0);
   cleanup.defer(() => closeServer(server));
-  cleanup.defer(applySettings(settings, new URL(origin).host));
+  cleanup.defer(
+    applySettings({
+      ...settings,
+      WEBSITE_HOSTNAME: options.env?.["WEBSITE_HOSTNAME"] ?? new URL(origin).host,
+    }),
+  );
   const log = options.log ?? (() => undefined);
   const registry = await loadApp(options.appDirectory, log);
   const running = new Host({ ...options, log }, { settings, hostJson, db, keys, server, origin, registry });
@@ -198,6 +204,7 @@ class Host implements RunningHost {
   async start(): Promise<void> {
     const { server, registry } = this.#parts;
     for (const hook of registry.hooks.appStart) await hook({ hookData: {} });
+    server.off("request", answerNotReady);
     server.on("request", (incoming, outgoing) => void this.#serve(incoming, outgoing));
     this.#engine.start();
     this.#timers.start();
@@ -285,6 +292,7 @@ class Host implements RunningHost {
 
   async #answer(request: Request): Promise<Response> {
     const { pathname } = request.url;
+    if (this.keys === undefined && !isFromThisMachine(request)) return { status: 403 };
     const rpc = `/durabletask/${this.#rpcSecret}/`;
     if (pathname.startsWith(rpc)) return this.#api.handle(request, pathname.slice(rpc.length));
     if (pathname === WEBHOOK_PATH || pathname.startsWith(`${WEBHOOK_PATH}/`)) {
@@ -480,17 +488,32 @@ async function closeServer(server: Server): Promise<void> {
 }
 
 /** Puts the settings where the app looks for them. @returns puts everything back */
-function applySettings(settings: Readonly<Record<string, string>>, hostname: string): () => void {
-  const wanted: Record<string, string> = {
-    ...settings,
-    WEBSITE_HOSTNAME: settings["WEBSITE_HOSTNAME"] ?? hostname,
-  };
-  const before = Object.keys(wanted).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, wanted);
+function applySettings(settings: Readonly<Record<string, string>>): () => void {
+  const changed = Object.entries(settings).filter(([name, value]) => process.env[name] !== value);
+  const before = changed.map(([name]) => [name, process.env[name]] as const);
+  for (const [name, value] of changed) process.env[name] = value;
   return () => {
     for (const [name, value] of before) {
       if (value === undefined) Reflect.deleteProperty(process.env, name);
       else process.env[name] = value;
     }
   };
+}
+
+/** While the app loads. */
+function answerNotReady(_: IncomingMessage, outgoing: ServerResponse): void {
+  writeResponse(outgoing, { status: 503, headers: [["retry-after", "1"]] });
+}
+
+/**
+ * With keys off, a page in a browser on this machine must not get through: neither under a foreign name that resolves to
+ * a loopback address, nor from another origin.
+ */
+function isFromThisMachine(request: Request): boolean {
+  const isLoopback = (name: string): boolean => /^(127(\.\d+){3}|localhost|\[::1\])(:\d+)?$/i.test(name);
+  const origin = request.headers["origin"];
+  return (
+    isLoopback(request.headers["host"] ?? "") &&
+    (origin === undefined || isLoopback(origin.replace(/^https?:\/\//, "")))
+  );
 }

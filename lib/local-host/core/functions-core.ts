@@ -18,7 +18,8 @@ const CORE_ID = "@azure/functions-core";
 const STATE = Symbol.for("guest-cluster-backup.local-host.functions-core");
 
 function processCore(): ProcessCore {
-  const holder: { [STATE]?: ProcessCore } = globalThis;
+  // On globalThis, so that two copies of this module in one process share the one core.
+  const holder = globalThis as unknown as Record<symbol, ProcessCore | undefined>;
   return (holder[STATE] ??= install({ target: undefined, lastModel: undefined, sink: undefined }));
 }
 

@@ -24,7 +24,7 @@ export function activityFailure(functionName: string, error: unknown): Failure {
   const message = typed?.ErrorMessage ?? thrown.message;
   return {
     reason: `Activity function '${functionName}' failed: ${message}`,
-    details: typed?.StackTrace ?? thrown.stack ?? `${thrown.name}: ${message}`,
+    details: typed?.StackTrace ?? (error instanceof InvocationError ? thrown.stack : undefined) ?? message,
     failureDetails: typed,
   };
 }

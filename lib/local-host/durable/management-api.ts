@@ -208,7 +208,7 @@ export class ManagementApi {
       case "resume":
         return answerTo(this.#commands.resume(id, reason));
       case "rewind": {
-        const result = rewindInstance(this.#engine, id, reason);
+        const result = await rewindInstance(this.#engine, id, reason);
         if (result === "not-failed")
           return problem(412, "The rewind operation is only supported on failed orchestration instances.");
         return answerTo(result);

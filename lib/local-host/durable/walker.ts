@@ -65,6 +65,9 @@ export class Walker {
   #labelCursor = 0;
   #nextId = 0;
   #current: TaskNode | undefined;
+  /** Every top-level task so far, and which of them each id was allotted for. */
+  readonly #roots: TaskNode[] = [];
+  readonly #rootOfId = new Map<number, TaskNode>();
   #locked: { readonly requestId: string; readonly entities: readonly string[] } | undefined;
   /** How many ids Azure would have given to tasks that were put into a second composite. */
   #azureDrift = 0;
@@ -103,6 +106,13 @@ export class Walker {
       if (isTimer(node) && isCancelled(node)) ids.push(Number(key));
     }
     return ids;
+  }
+
+  /** Ids of the last top-level task that failed, its tries and timers included; undefined when none failed. */
+  get idsOfLastFailure(): ReadonlySet<number> | undefined {
+    const root = this.#roots.findLast(hasFailed);
+    if (root === undefined) return undefined;
+    return new Set([...this.#rootOfId].filter(([, each]) => each === root).map(([id]) => id));
   }
 
   /** Names of events from outside that nobody has waited for yet. */
@@ -221,6 +231,7 @@ export class Walker {
     }
     const node = this.#construct(action);
     this.#current = node;
+    this.#roots.push(node);
     this.#track(node);
   }
 
@@ -321,6 +332,7 @@ export class Walker {
   #openNext(node: TaskNode, decision: (id: number) => Decision): void {
     const id = this.#allot();
     node.id = id;
+    this.#rootOfId.set(id, rootOf(node));
     this.#decide(decision(id));
     this.#open.set(String(id), node);
     this.#settleEarly(String(id));
@@ -492,6 +504,15 @@ export class Walker {
     this.#openNext(node, (id) => ({ kind: "timer", id, fireAt }));
     this.#openNext(node, (id) => ({ kind: "http", id, request, notBefore: fireAt }));
   }
+}
+
+function rootOf(node: TaskNode): TaskNode {
+  return node.parent === undefined ? node : rootOf(node.parent);
+}
+
+/** A Task.any completes with a task that failed, so the parts count too. */
+function hasFailed(node: TaskNode): boolean {
+  return node.state === "failed" || node.children.some(hasFailed);
 }
 
 function isComposite(action: Action): action is Extract<Action, { actionType: 11 | 12 }> {
