@@ -53,7 +53,8 @@ interface ReplyTo {
 export function createExchange(options: ExchangeOptions): Exchange {
   const { address, answering, log } = options;
   const stopped = new AbortController();
-  const rendezvousSockets = new Set<WebSocket>();
+  /** Open rendezvous sockets, each with what tells its handlers that the sender is gone. */
+  const rendezvous = new Map<WebSocket, AbortController>();
   /** Ids whose handler runs or whose answer is on its way. */
   const inHand = new Set<string>();
   let waiters: (() => void)[] = [];
@@ -162,7 +163,6 @@ export function createExchange(options: ExchangeOptions): Exchange {
   async function openRendezvous(url: string): Promise<Channel> {
     checkRendezvous(url);
     const closed = new AbortController();
-    const gone = AbortSignal.any([closed.signal, stopped.signal]);
     const opened: { channel?: Channel } = {};
     const socket = await dial(address, {
       url,
@@ -171,15 +171,20 @@ export function createExchange(options: ExchangeOptions): Exchange {
       connect: options.connect,
       signal: stopped.signal,
       prepare: (socket) => {
-        opened.channel = { kind: "rendezvous", socket, writer: createMessageWriter(socket), gone };
+        opened.channel = {
+          kind: "rendezvous",
+          socket,
+          writer: createMessageWriter(socket),
+          gone: closed.signal,
+        };
+        rendezvous.set(socket, closed);
         attach(opened.channel);
         socket.once("close", () => {
-          rendezvousSockets.delete(socket);
+          rendezvous.delete(socket);
           closed.abort(new BackupError("CANCELLED", "the sender closed its connection", { retry: "later" }));
         });
       },
     });
-    rendezvousSockets.add(socket);
     keepAlive(socket, {
       intervalMs: options.pingIntervalMs,
       pongTimeoutMs: options.pongTimeoutMs,
@@ -192,12 +197,12 @@ export function createExchange(options: ExchangeOptions): Exchange {
   /** Declines a WebSocket sender. By design of the protocol the handshake then fails with 410. */
   async function rejectAccept(url: string, id: string): Promise<void> {
     checkRendezvous(url);
-    const rejection = new URL(url);
-    rejection.searchParams.set("sb-hc-statusCode", "501");
-    rejection.searchParams.set("sb-hc-statusDescription", "This agent takes HTTPS requests only");
+    // Appended as text: the address has to stay as it came, and URLSearchParams would write its query anew.
+    const description = encodeURIComponent("This agent takes HTTPS requests only");
+    const rejection = `${url}${url.includes("?") ? "&" : "?"}sb-hc-statusCode=501&sb-hc-statusDescription=${description}`;
     log("info", "a WebSocket sender was declined; the agent takes HTTPS requests only", { id });
     const socket = await dial(address, {
-      url: rejection.href,
+      url: rejection,
       maxMessageBytes: 1024,
       handshakeTimeoutMs: options.handshakeTimeoutMs,
       connect: options.connect,
@@ -222,12 +227,14 @@ export function createExchange(options: ExchangeOptions): Exchange {
       if (active > 0) await new Promise<void>((resolve) => waiters.push(resolve));
     },
     abort() {
-      stopped.abort(
-        new BackupError("RELAY_BUSY", "the agent was shut down; send the request again", { retry: "later" }),
-      );
+      const reason = new BackupError("RELAY_BUSY", "the agent was shut down; send the request again", {
+        retry: "later",
+      });
+      stopped.abort(reason);
+      for (const closed of rendezvous.values()) closed.abort(reason);
     },
     async close() {
-      await Promise.all([...rendezvousSockets].map((socket) => closeSocket(socket, 1000)));
+      await Promise.all([...rendezvous.keys()].map((socket) => closeSocket(socket, 1000)));
     },
   };
 }

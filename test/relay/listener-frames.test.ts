@@ -155,7 +155,7 @@ test("answers may overtake each other", async () => {
 test("a WebSocket sender is declined by a handshake with status and description, and the channel goes on", async () => {
   await using it = await connected(ok);
   const refused = it.service.refuse(410);
-  const address = `ws://${it.service.host}/$hc/${PATH}?sb-hc-action=accept&sb-hc-id=x`;
+  const address = `ws://${it.service.host}/$hc/${PATH}?sb-hc-action=accept&sb-hc-id=x&sig=a%20b%2f+c~%21`;
   sendText(it.control, {
     accept: {
       address,
@@ -164,6 +164,7 @@ test("a WebSocket sender is declined by a handshake with status and description,
     },
   });
   const url = await refused;
+  expect(url.search.startsWith(new URL(address).search)).toBe(true); // as it came
   expect(url.searchParams.get("sb-hc-action")).toBe("accept");
   expect(url.searchParams.get("sb-hc-statusCode")).toBe("501");
   expect(url.searchParams.get("sb-hc-statusDescription")).toMatch(/HTTPS/);

@@ -238,6 +238,21 @@ test("a handler that does not end is aborted when the time to drain is over, and
   await listener.close(); // a second time does nothing
 });
 
+test("a sender that waits on a rendezvous is told as well when the listener is closed", async () => {
+  await using service = await startRawService();
+  const listener = listen(service.endpoint, () => new Promise(() => undefined));
+  const control = await service.accept();
+  const address = `ws://${service.host}/$hc/${PATH}?sb-hc-action=request&sb-hc-id=large`;
+  control.socket.send(JSON.stringify({ request: { address } }));
+  const rendezvous = await service.accept();
+  rendezvous.socket.send(frame(service, "large"));
+  rendezvous.socket.ping();
+  await new Promise((resolve) => rendezvous.socket.once("pong", resolve));
+  await listener.close({ drainMs: 20 });
+  expect(await rendezvous.next()).toMatchObject({ response: { requestId: "large", statusCode: 503 } });
+  expect(await rendezvous.closed).toBe(1000);
+});
+
 test("aborting the signal closes the listener, also one that was aborted before the start", async () => {
   await using service = await startRawService();
   const abort = new AbortController();
