@@ -6,8 +6,11 @@ import { wordsOf } from "./bytes.ts";
 import { batIndexOf, bitmapIndexOf, offsetInEntry, STATE, type Geometry } from "./geometry.ts";
 import { SECTORS_PER_CHUNK } from "./layout.ts";
 import { PAGE_BYTES, PageCache } from "./page-cache.ts";
+import type { Header } from "./header.ts";
+import { KNOWN_ITEMS } from "./metadata.ts";
+import type { Region } from "./region-table.ts";
 import type { Structure } from "./structure.ts";
-import type { VhdxImage } from "./virtual-disk.ts";
+import type { DiskItem, VhdxImage } from "./virtual-disk.ts";
 
 /** Where the bytes [start, end) of the disk come from. `at` is the place in this file of the byte at `start`. */
 export type Piece =
@@ -30,8 +33,10 @@ export class Image implements VhdxImage {
   readonly parent: VhdxImage | undefined;
   /** Changed by the writer: block states when blocks are placed, geometry and BAT place when the disk grows. */
   geometry: Geometry;
-  batOffsetBytes: number;
+  batRegion: Region;
   pageFlags: Uint8Array;
+  /** Changed by the writer, with the first change of a session. */
+  header: Header;
 
   constructor(structure: Structure, parent: VhdxImage | undefined) {
     this.structure = structure;
@@ -39,7 +44,8 @@ export class Image implements VhdxImage {
     this.cache = new PageCache(structure.reader);
     this.parent = parent;
     this.geometry = structure.geometry;
-    this.batOffsetBytes = structure.regionTable.bat.offsetBytes;
+    this.batRegion = structure.regionTable.bat;
+    this.header = structure.current.header;
     this.pageFlags = structure.survey.pageFlags;
   }
 
@@ -59,7 +65,10 @@ export class Image implements VhdxImage {
     return this.structure.metadata.diskId;
   }
   get dataWriteGuid(): string {
-    return this.structure.current.header.dataWriteGuid;
+    return this.header.dataWriteGuid;
+  }
+  get batOffsetBytes(): number {
+    return this.batRegion.offsetBytes;
   }
   get hasParent(): boolean {
     return this.geometry.hasParent;
@@ -67,6 +76,38 @@ export class Image implements VhdxImage {
   get kind(): VhdxImage["kind"] {
     if (this.hasParent) return "differencing";
     return this.structure.metadata.leavesBlocksAllocated ? "fixed" : "dynamic";
+  }
+
+  async diskItems(): Promise<readonly DiskItem[]> {
+    const { metadata, regionTable } = this.structure;
+    const known = new Set<string>(Object.values(KNOWN_ITEMS).map((each) => each.id));
+    const others = metadata.items.filter(
+      (each) => each.isVirtualDisk && (each.isUser || !known.has(each.id)),
+    );
+    const items: DiskItem[] = [];
+    for (const item of others) {
+      const bytes = new Uint8Array(item.lengthBytes);
+      if (bytes.length > 0) await this.file.read(regionTable.metadata.offsetBytes + item.offsetBytes, bytes);
+      items.push({ id: item.id, isUser: item.isUser, isRequired: item.isRequired, bytes });
+    }
+    return items;
+  }
+
+  /** Says that an entry has got a state; what a page's flags promise stays true. */
+  flagPageOf(index: number, state: number): void {
+    const page = Math.floor(index / ENTRIES_PER_PAGE);
+    const isPresent = state === STATE.fullyPresent || state === STATE.partiallyPresent;
+    const flags = (isPresent ? PAGE_HAS_PRESENT : 0) | (state === STATE.notPresent ? 0 : PAGE_HAS_DECIDED);
+    this.pageFlags[page] = (this.pageFlags[page] ?? 0) | flags;
+  }
+
+  /** Goes over to a larger disk, whose BAT begins with the same entries. */
+  useGeometry(grown: Geometry): void {
+    const flags = new Uint8Array(Math.ceil(grown.batEntries / ENTRIES_PER_PAGE));
+    flags.set(this.pageFlags);
+    if (this.kind === "fixed") flags.fill(PAGE_HAS_PRESENT | PAGE_HAS_DECIDED);
+    this.pageFlags = flags;
+    this.geometry = grown;
   }
 
   async read(offsetBytes: number, target: Uint8Array): Promise<void> {

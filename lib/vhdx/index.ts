@@ -11,6 +11,9 @@
  */
 export { byteFileOf, memoryFile, type ByteFile, type ByteReader, type FileHandleLike } from "./byte-file.ts";
 export { openChain, type ChainOptions, type DiskChain, type OpenByName } from "./chain.ts";
+export { createDifferencing, createVhdx, type NewDiskOptions, type ParentReference } from "./create.ts";
 export type { Guid } from "./guid.ts";
 export { openVhdx } from "./open.ts";
-export type { VhdxImage, VirtualDisk } from "./virtual-disk.ts";
+export { createVhdxStream, type VhdxStream } from "./stream.ts";
+export type { DiskItem, VhdxImage, VirtualDisk } from "./virtual-disk.ts";
+export { openVhdxForWrite, type WritableVirtualDisk, type WriteOptions } from "./writer.ts";

@@ -14,6 +14,7 @@ import {
 } from "./layout.ts";
 import { parseParentLocator, type ParentLocator } from "./parent-locator.ts";
 import type { Region } from "./region-table.ts";
+import type { DiskItem } from "./virtual-disk.ts";
 
 /** The items that [MS-VHDX] §2.6.2 knows; `lengthBytes` is missing where the content has no fixed length. */
 export const KNOWN_ITEMS = {
@@ -258,7 +259,7 @@ export interface NewMetadata extends DiskValues {
   /** Encoded locator item of a differencing disk. */
   readonly parentLocator?: Uint8Array;
   /** Further items of the parent that belong to the virtual disk, with their content. */
-  readonly copied: readonly { readonly item: MetadataItem; readonly bytes: Uint8Array }[];
+  readonly copied: readonly DiskItem[];
 }
 
 /** Table and items from the region's start, in the order and at the offsets that Windows uses. */
@@ -285,8 +286,8 @@ export function encodeMetadata(metadata: NewMetadata): Uint8Array {
   if (metadata.parentLocator !== undefined) {
     contents.push({ id: KNOWN_ITEMS.parentLocator.id, flags: 4, bytes: metadata.parentLocator });
   }
-  for (const { item, bytes } of metadata.copied) {
-    contents.push({ id: item.id, flags: (item.isUser ? 1 : 0) | 2 | (item.isRequired ? 4 : 0), bytes });
+  for (const { id, isUser, isRequired, bytes } of metadata.copied) {
+    contents.push({ id, flags: (isUser ? 1 : 0) | 2 | (isRequired ? 4 : 0), bytes });
   }
   const total = contents.reduce((sum, each) => sum + each.bytes.length, METADATA_TABLE_BYTES);
   const region = new Uint8Array(total);

@@ -12,7 +12,7 @@ const CLEAN_PAGES = 256;
  * were changed and are not in the file yet. Changes are noted by 4 KiB, the unit of the log.
  */
 export class PageCache {
-  #file: ByteReader;
+  readonly #file: ByteReader;
   readonly #clean = new Map<number, Promise<Uint8Array>>();
   readonly #changed = new Map<number, Uint8Array>();
   readonly #changedSectors = new Set<number>();
@@ -104,6 +104,12 @@ export class PageCache {
         const inPage = offsetBytes % PAGE_BYTES;
         return { offsetBytes, bytes: page.slice(inPage, inPage + LOG_SECTOR_BYTES) };
       });
+  }
+
+  /** Drops clean pages of a range that was written past the cache. */
+  forget(offsetBytes: number, lengthBytes: number): void {
+    const last = Math.floor((offsetBytes + lengthBytes) / PAGE_BYTES);
+    for (let page = Math.floor(offsetBytes / PAGE_BYTES); page <= last; page++) this.#clean.delete(page);
   }
 
   /** Says that all changes are in the file now. */

@@ -40,4 +40,15 @@ export interface VhdxImage extends VirtualDisk {
    * zero. For a checkpoint's differencing file this is what changed since it was made. Ascending, disjoint, merged.
    */
   ownRanges(within?: ByteRange): AsyncIterable<ByteRange>;
+
+  /** Metadata beyond the specification's items that belongs to the virtual disk and goes along with it. */
+  diskItems(): Promise<readonly DiskItem[]>;
+}
+
+/** A metadata item with its content. */
+export interface DiskItem {
+  readonly id: Guid;
+  readonly isUser: boolean;
+  readonly isRequired: boolean;
+  readonly bytes: Uint8Array;
 }
