@@ -126,6 +126,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   );
   const log = options.log ?? (() => undefined);
   const registry = await loadApp(options.appDirectory, log);
+  warnOfWhatIsNotRun(registry, settings, log);
   const running = new Host({ ...options, log }, { settings, hostJson, db, keys, server, origin, registry });
   await running.start();
   const owned = cleanup.move();
@@ -155,6 +156,7 @@ class Host implements RunningHost {
   readonly #api: ManagementApi;
   readonly #timers: TimerTriggers;
   readonly #routes: Route<HttpTarget>[];
+  readonly #bodyLimit: number;
   readonly #rpcSecret = randomBytes(24).toString("base64url");
   readonly #binding: ClientBinding;
   #whenClosed: () => Promise<void> = () => Promise.resolve();
@@ -167,6 +169,7 @@ class Host implements RunningHost {
     this.url = origin;
     this.keys = keys;
     this.#clock = options.clock ?? systemClock;
+    this.#bodyLimit = Number(settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] ?? DEFAULT_BODY_LIMIT);
     this.#busy = new Busy(() => this.#clock.onIdle?.());
     const { durableTask } = hostJson.extensions;
     const { log } = options;
@@ -197,6 +200,7 @@ class Host implements RunningHost {
       busy: this.#busy,
       log,
       settings,
+      isDisabled: (name) => isDisabled(name, settings),
       call: (fn, data) => this.#callWithRetry(fn, data),
     });
   }
@@ -263,8 +267,7 @@ class Host implements RunningHost {
   async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const leave = this.#busy.enter();
     try {
-      const limit = this.#parts.hostJson.extensions.http.maxRequestBodySizeBytes ?? DEFAULT_BODY_LIMIT;
-      const request = await readRequest(incoming, this.url, limit);
+      const request = await readRequest(incoming, this.url, this.#bodyLimit);
       writeResponse(outgoing, await this.#answer(request));
     } catch (error) {
       if (error instanceof BodyTooLarge) {
@@ -273,7 +276,7 @@ class Host implements RunningHost {
           outgoing,
           problem(
             413,
-            "The request body is larger than this host takes (extensions.http.maxRequestBodySizeBytes).",
+            `The request body is larger than ${this.#bodyLimit} bytes; raise the setting FUNCTIONS_REQUEST_BODY_SIZE_LIMIT.`,
           ),
         );
       } else {
@@ -410,7 +413,10 @@ function httpRoutes(
   prefix: string,
   settings: Readonly<Record<string, string>>,
 ): Route<HttpTarget>[] {
-  return registry.ofType("httptrigger").map((fn) => {
+  const enabled = registry
+    .ofType("httptrigger")
+    .filter(({ metadata }) => !isDisabled(metadata.name, settings));
+  return enabled.map((fn) => {
     const { name } = fn.metadata;
     const binding = HttpBinding.parse(fn.metadata.bindings[fn.triggerName]);
     const route = resolveSettings(binding.route ?? name, settings, `HTTP function "${name}"`).replace(
@@ -498,6 +504,35 @@ function applySettings(settings: Readonly<Record<string, string>>): () => void {
       else process.env[name] = value;
     }
   };
+}
+
+const RUN_HERE = ["httptrigger", "timertrigger", "orchestrationtrigger", "activitytrigger", "entitytrigger"];
+
+/** A person should not wait for what this host does not have. */
+function warnOfWhatIsNotRun(
+  registry: FunctionRegistry,
+  settings: Readonly<Record<string, string>>,
+  log: LogSink,
+): void {
+  const warn = (message: string): void => {
+    log({ level: "warning", category: "host", message });
+  };
+  for (const { metadata, triggerType } of registry.functions.values()) {
+    if (!RUN_HERE.includes(triggerType))
+      warn(`Function '${metadata.name}' is not run: this host has no ${triggerType}.`);
+    else if (isDisabled(metadata.name, settings))
+      warn(`Function '${metadata.name}' is disabled by a setting.`);
+    const outputs = Object.values(metadata.bindings).filter(
+      ({ type, direction }) => direction === "out" && type.toLowerCase() !== "http",
+    );
+    for (const { type } of outputs)
+      warn(`What function '${metadata.name}' gives to its ${type} output is dropped: this host has none.`);
+  }
+}
+
+/** As in Azure: the setting `AzureWebJobs.NAME.Disabled`. */
+function isDisabled(functionName: string, settings: Readonly<Record<string, string>>): boolean {
+  return /^(true|1)$/i.test(settings[`AzureWebJobs.${functionName}.Disabled`] ?? "");
 }
 
 /** While the app loads. */

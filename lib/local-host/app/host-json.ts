@@ -15,19 +15,20 @@ const TimeSpan = z.string().transform((text, context) => {
 /** Azure's default: ten times the cores. Activities of Node wait far more than they compute. */
 const defaultConcurrency = 10 * availableParallelism();
 
+/** A count; text is read as a number, because overrides from settings are texts. */
+const Count = z.coerce.number().int().positive();
+
 const DurableTask = z.object({
   hubName: z.string().default("TestHubName"),
   defaultVersion: z.string().optional(),
   versionMatchStrategy: z.enum(["None", "Strict", "CurrentOrOlder"]).default("CurrentOrOlder"),
   versionFailureStrategy: z.enum(["Reject", "Fail"]).default("Reject"),
-  maxConcurrentActivityFunctions: z.int().positive().default(defaultConcurrency),
-  maxConcurrentOrchestratorFunctions: z.int().positive().default(defaultConcurrency),
-  maxConcurrentEntityFunctions: z.int().positive().default(defaultConcurrency),
-  maxEntityOperationBatchSize: z.int().positive().default(50),
-  maxOrchestrationActions: z.int().positive().default(100_000),
-  httpSettings: z
-    .object({ defaultAsyncRequestSleepTimeMilliseconds: z.int().positive().default(30_000) })
-    .prefault({}),
+  maxConcurrentActivityFunctions: Count.default(defaultConcurrency),
+  maxConcurrentOrchestratorFunctions: Count.default(defaultConcurrency),
+  maxConcurrentEntityFunctions: Count.default(defaultConcurrency),
+  maxEntityOperationBatchSize: Count.default(50),
+  maxOrchestrationActions: Count.default(100_000),
+  httpSettings: z.object({ defaultAsyncRequestSleepTimeMilliseconds: Count.default(30_000) }).prefault({}),
 });
 export type DurableTaskSettings = z.infer<typeof DurableTask>;
 
@@ -36,17 +37,36 @@ const HostJson = z.object({
   functionTimeout: z.union([z.literal("-1").transform(() => undefined), TimeSpan]).optional(),
   extensions: z
     .object({
-      http: z
-        .object({
-          routePrefix: z.string().default("api"),
-          maxRequestBodySizeBytes: z.int().positive().optional(),
-        })
-        .prefault({}),
+      http: z.object({ routePrefix: z.string().default("api") }).prefault({}),
       durableTask: DurableTask.prefault({}),
     })
     .prefault({}),
 });
 export type HostJson = z.infer<typeof HostJson>;
+
+/** The prefix of settings that override host.json, as in Azure: `AzureFunctionsJobHost__extensions__http__routePrefix`. */
+const OVERRIDE = /^AzureFunctionsJobHost__(.+)$/i;
+
+function withOverrides(value: unknown, settings: Readonly<Record<string, string>>): unknown {
+  const root: Record<string, unknown> = isRecord(value) ? structuredClone(value) : {};
+  for (const [name, text] of Object.entries(settings)) {
+    const names = OVERRIDE.exec(name)?.[1]?.split("__") ?? [];
+    const last = names.pop();
+    if (last === undefined) continue;
+    let node = root;
+    for (const each of names) {
+      const next = node[each];
+      if (isRecord(next)) node = next;
+      else node = node[each] = {};
+    }
+    node[last] = text;
+  }
+  return root;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
 
 /**
  * host.json with defaults filled in and `%NAME%` replaced; what this host does not know is left aside.
@@ -62,7 +82,8 @@ export async function readHostJson(
     if (isMissingFile(error)) return "{}";
     throw error;
   });
-  const json = parseJsonFile(file, text, HostJson);
+  const raw = parseJsonFile(file, text, z.unknown());
+  const json = parseJsonFile(file, JSON.stringify(withOverrides(raw, settings)), HostJson);
   const { durableTask } = json.extensions;
   durableTask.hubName = resolveSettings(durableTask.hubName, settings, `${file} (durableTask.hubName)`);
   if (durableTask.defaultVersion !== undefined) {

@@ -65,6 +65,12 @@ async function loadFresh(directory: string, sink: LogSink): Promise<FunctionRegi
       `No function was registered by ${files.length} file(s) of ${directory}; package.json "main" must name the files that call app.http, df.app.orchestration and so on.`,
     );
   }
+  if (registry.wantsHttpStreams) {
+    throw new BackupError(
+      "HOST_APP_INVALID",
+      "The app switches HTTP streaming on (app.setup enableHttpStream), which this host does not have; leave it off here.",
+    );
+  }
   await registry.model?.getCapabilities({});
   return registry;
 }

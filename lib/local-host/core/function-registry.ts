@@ -26,6 +26,8 @@ export class FunctionRegistry {
     log: [],
   };
   model: ProgrammingModel | undefined;
+  /** Whether the app asked for streamed HTTP bodies (`app.setup({ enableHttpStream: true })`). */
+  wantsHttpStreams = false;
   #isOpen = true;
 
   /** Ends registration: the real worker refuses functions that come after start-up. */

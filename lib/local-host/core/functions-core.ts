@@ -52,6 +52,9 @@ function install(core: ProcessCore): ProcessCore {
       return { dispose: () => dispose?.() };
     },
     log(level: string, category: string, message: string): void {
+      // The only sign of it before the library opens a port for the streams.
+      if (message === "HTTP streaming enabled." && core.target !== undefined)
+        core.target.wantsHttpStreams = true;
       core.sink?.({ level: toLogLevel(level), category: category === "system" ? "system" : "user", message });
     },
   };

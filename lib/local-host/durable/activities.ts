@@ -26,6 +26,7 @@ export class Activities {
   #done: Done[] = [];
   #leave: (() => void) | undefined;
   #isStopped = false;
+  #isDetached = false;
 
   constructor(engine: EngineContext) {
     this.#engine = engine;
@@ -37,12 +38,12 @@ export class Activities {
 
   /** Looks for work soon. */
   wake(): void {
-    if (this.#leave !== undefined) return;
+    if (this.#leave !== undefined || this.#isDetached) return;
     this.#leave = this.#engine.busy.enter();
     setImmediate(() => {
       const leave = this.#leave;
       this.#leave = undefined;
-      this.#turn();
+      if (!this.#isDetached) this.#turn();
       leave?.();
     });
   }
@@ -52,9 +53,10 @@ export class Activities {
     this.#isStopped = true;
   }
 
-  /** Gives back claims of work that was not finished, at a clean end. */
+  /** Gives back claims of work that was not finished, at a clean end. What such work gives later is dropped. */
   releaseClaims(): void {
     this.#turn();
+    this.#isDetached = true;
     this.#engine.db.run("UPDATE work SET leased_at = 0, attempts = attempts - 1 WHERE leased_at > 0");
   }
 

@@ -39,6 +39,7 @@ export interface TimerOptions {
   readonly busy: Busy;
   readonly log: LogSink;
   readonly settings: Readonly<Record<string, string>>;
+  readonly isDisabled: (functionName: string) => boolean;
   /** Calls the function with the timer's status; rejects when it failed for good. */
   readonly call: (
     fn: RegisteredFunction,
@@ -63,6 +64,7 @@ export class TimerTriggers {
     this.#options = options;
     for (const fn of options.registry.ofType("timertrigger")) {
       const { name } = fn.metadata;
+      if (options.isDisabled(name)) continue;
       const binding = TimerBinding.parse(fn.metadata.bindings[fn.triggerName]);
       const text = resolveSettings(binding.schedule, options.settings, `timer function "${name}"`);
       let schedule: Schedule;

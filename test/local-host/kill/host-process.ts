@@ -3,8 +3,8 @@
  */
 import { startHost } from "../../../lib/local-host/index.ts";
 
-const [appDirectory = "", dataDirectory = ""] = process.argv.slice(2);
-const host = await startHost({ appDirectory, dataDirectory, maxDeliveries: 1000 });
+const [appDirectory = "", dataDirectory = "", maxDeliveries = "1000"] = process.argv.slice(2);
+const host = await startHost({ appDirectory, dataDirectory, maxDeliveries: Number(maxDeliveries) });
 process.stdout.write(
   `${JSON.stringify({ url: host.url, systemKey: host.keys?.system.durabletask_extension })}\n`,
 );
