@@ -32,6 +32,16 @@ export const systemClock: Clock = {
   },
 };
 
+/** A clock that never goes back, over one that may: a machine's clock can be set. */
+export function monotonic(clock: Clock): Clock {
+  let latest = 0;
+  return {
+    now: () => (latest = Math.max(latest, clock.now())),
+    wakeAt: (atMs, callback) => clock.wakeAt(atMs, callback),
+    onIdle: () => clock.onIdle?.(),
+  };
+}
+
 interface Waiter {
   readonly atMs: number;
   readonly order: number;

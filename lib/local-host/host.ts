@@ -9,7 +9,7 @@ import { readHostJson, type HostJson } from "./app/host-json.ts";
 import { loadApp } from "./app/load-app.ts";
 import { readAppSettings, resolveSettings } from "./app/settings.ts";
 import { Busy } from "./busy.ts";
-import { systemClock, type Clock } from "./clock.ts";
+import { monotonic, systemClock, type Clock } from "./clock.ts";
 import type { FunctionRegistry, RegisteredFunction } from "./core/function-registry.ts";
 import { invoke } from "./core/invoke.ts";
 import type { InvocationRequest, TypedData } from "./core/rpc.ts";
@@ -168,7 +168,7 @@ class Host implements RunningHost {
     this.#options = options;
     this.url = origin;
     this.keys = keys;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = monotonic(options.clock ?? systemClock);
     this.#bodyLimit = Number(settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] ?? DEFAULT_BODY_LIMIT);
     this.#busy = new Busy(() => this.#clock.onIdle?.());
     const { durableTask } = hostJson.extensions;

@@ -80,6 +80,14 @@ describe("work that kills the process", () => {
         const fine = yield context.df.callActivity("fine");
         try { yield context.df.callActivity("deadly"); } catch (error) { return [fine, error.message]; }
       });
+      df.app.entity("deadlyEntity", (context) => {
+        if (context.df.operationName === "die") process.kill(process.pid, "SIGKILL");
+        context.df.return("alive");
+      });
+      df.app.orchestration("callsDeadlyEntity", function* (context) {
+        const id = new df.EntityId("deadlyEntity", "x");
+        try { yield context.df.callEntity(id, "die"); } catch (error) { return [error.message, yield context.df.callEntity(id, "live")]; }
+      });
       df.app.orchestration("isDeadly", function* (context) {
         process.kill(process.pid, "SIGKILL");
         yield context.df.callActivity("fine");
@@ -88,6 +96,12 @@ describe("work that kills the process", () => {
 
   test.each([
     ["an activity", "callsDeadly", "Completed", /ended 3 times while it ran activity 'deadly'/],
+    [
+      "an entity operation",
+      "callsDeadlyEntity",
+      "Completed",
+      /ended 3 times while entity '@deadlyentity@x' ran 'die'.*alive/,
+    ],
     ["an orchestrator", "isDeadly", "Failed", /ended 3 times while it ran this orchestrator/],
   ])(
     "%s is parked after its deliveries, with a message, and the host lives on",

@@ -200,6 +200,16 @@ describe("without keys", () => {
   });
 });
 
+test("who is signed in can't be claimed by a header", async () => {
+  const code = `require("@azure/functions").app.get("whoami", (request) => ({ jsonBody: { user: request.user } }));`;
+  await using started = await startApp({ "index.js": code });
+  const principal = Buffer.from(
+    JSON.stringify({ userId: "1", userDetails: "root", userRoles: ["admin"], identityProvider: "x" }),
+  );
+  const headers = { "x-ms-client-principal": principal.toString("base64") };
+  expect(await (await fetch(`${started.host.url}/api/whoami`, { headers })).json()).toEqual({ user: null });
+});
+
 test("a body larger than the limit is answered 413", async () => {
   const code = `require("@azure/functions").app.post("sized", async (request) => ({ body: String((await request.arrayBuffer()).byteLength) }));`;
   await using started = await startApp(

@@ -72,6 +72,11 @@ export class DurableEngine {
     }
     if (!wasCleanEnd) {
       for (const id of this.context.store.instancesDue(-1, clock.now())) this.orchestrations.suspect(id);
+      const entities = db.all<{ entity: string }>(
+        "SELECT DISTINCT entity FROM entity_inbox WHERE visible_at <= ?",
+        clock.now(),
+      );
+      for (const { entity } of entities) this.#entities.suspect(entity);
     }
     this.#lastScanMs = -1;
     this.#scan();

@@ -39,6 +39,8 @@ const SCAN_LIMIT = 1000;
 export class Entities {
   readonly #engine: EngineContext;
   readonly #lanes: Lanes;
+  /** Entities that had messages when a former process died: one operation at a time, counted, until one succeeds. */
+  readonly #suspects = new Set<string>();
 
   constructor(engine: EngineContext) {
     this.#engine = engine;
@@ -51,6 +53,10 @@ export class Entities {
 
   wake(id: string): void {
     this.#lanes.wake(id);
+  }
+
+  suspect(id: string): void {
+    this.#suspects.add(id);
   }
 
   stop(): void {
@@ -89,7 +95,7 @@ export class Entities {
           entity.locked_for === message.parent;
         if (!isFree) continue;
         batch.push({ row, operation: message });
-        if (batch.length >= settings.maxEntityOperationBatchSize) break;
+        if (batch.length >= (this.#suspects.has(id) ? 1 : settings.maxEntityOperationBatchSize)) break;
         continue;
       }
       if (
@@ -128,7 +134,7 @@ export class Entities {
         return;
       }
       const owner = store.get(message.parent);
-      if (owner === undefined || isFinished(owner.status)) return;
+      if (owner?.execution !== message.parentExecution || isFinished(owner.status)) return;
       this.#save(id, { locked_by: message.id, locked_for: message.parent }, nowMs);
       const next = message.entities[message.position + 1];
       if (next !== undefined) {
@@ -156,11 +162,13 @@ export class Entities {
   ): Promise<void> {
     const { db, clock } = this.#engine;
     const operations = batch.map(({ operation }) => operation);
-    const reply = await this.#call(id, entity, operations);
+    const poison = this.#countAttempt(id, operations);
+    const reply = poison ?? (await this.#call(id, entity, operations));
     const nowMs = clock.now();
     const wakes: Wakes = [];
     db.transaction(() => {
       for (const { row } of batch) this.#drop(row);
+      if (this.#suspects.has(id)) db.run("DELETE FROM entity_attempts WHERE entity = ?", id);
       const state = reply.entityExists === true ? (reply.entityState ?? "") : null;
       this.#save(id, { state }, nowMs);
       operations.forEach((operation, index) => {
@@ -179,7 +187,34 @@ export class Entities {
         wakes.push(sendToEntity(this.#engine, formatEntityId(target), signal, nowMs, nowMs));
       }
     });
+    // An operation that was parked leaves the next one just as doubtful.
+    if (poison === undefined) this.#suspects.delete(id);
     for (const each of wakes) each();
+  }
+
+  /** @returns the answer in place of a run, once the process has died too often over it */
+  #countAttempt(id: string, operations: readonly Operation[]): BatchReply | undefined {
+    const { db, store, clock, maxDeliveries, log } = this.#engine;
+    if (!this.#suspects.has(id)) return undefined;
+    const attempts =
+      db.get<{ attempts: number }>("SELECT attempts FROM entity_attempts WHERE entity = ?", id)?.attempts ??
+      0;
+    if (attempts < maxDeliveries) {
+      db.run("INSERT OR REPLACE INTO entity_attempts (entity, attempts) VALUES (?, ?)", id, attempts + 1);
+      return undefined;
+    }
+    const names = operations.map(({ op }) => op).join(", ");
+    const reason = `The process ended ${attempts} times while entity '${id}' ran '${names}'; it is not run again.`;
+    store.park("entity", id, names, reason, JSON.stringify(operations), clock.now());
+    log({ level: "error", category: "host", message: reason });
+    const state = db.get<EntityRow>("SELECT * FROM entities WHERE id = ?", id)?.state ?? null;
+    const failed = { isError: true, result: JSON.stringify(reason) };
+    return {
+      entityExists: state !== null,
+      entityState: state,
+      results: operations.map(() => failed),
+      signals: [],
+    };
   }
 
   #answer(operation: Operation, result: BatchReply["results"][number], nowMs: number, wakes: Wakes): void {

@@ -152,7 +152,7 @@ export class ManagementApi {
     if (token === "bad")
       return problem(400, "The continuation token can't be read; start again without one.");
     const { rows, next } = listInstances(db, filter, top, token);
-    const options = { ...SHOW_ALL, showInput: query(request, "showInput")?.toLowerCase() === "true" };
+    const options = { ...SHOW_ALL, showInput: query(request, "showInput")?.toLowerCase() !== "false" };
     const documents = rows.map((row) => statusDocument(row, options, []));
     return json(200, documents, next === undefined ? [] : [["x-ms-continuation-token", writeToken(next)]]);
   }

@@ -205,6 +205,11 @@ export class Orchestrations {
         session.ending = answer.ending;
         customStatus = answer.customStatus ?? customStatus;
         timersToCancel = walker.cancelledTimers;
+        if (walker.decisions.size > settings.maxOrchestrationActions) {
+          throw new OrchestratorFault(
+            `The orchestrator asked for ${walker.decisions.size} tasks at once; maxOrchestrationActions of host.json allows ${settings.maxOrchestrationActions}.`,
+          );
+        }
         if (answer.ending === undefined) {
           walker.assertCanGoOn();
           assertSameIds(walker, answer.openKeys);
@@ -343,7 +348,7 @@ export class Orchestrations {
     nowMs: number,
     wakes: Wakes,
   ): void {
-    const { store, wake, db } = this.#engine;
+    const { store, wake } = this.#engine;
     const { parent, parent_task: task, parent_execution: execution } = row;
     if (parent !== null && task !== null) {
       const event =
@@ -362,14 +367,18 @@ export class Orchestrations {
         wake.instance(parent);
       });
     }
-    const held = db.all<{ id: string; locked_by: string }>(
+    this.#releaseLocks(row, nowMs, wakes);
+    store.dropPending(row.id);
+  }
+
+  #releaseLocks(row: InstanceRow, nowMs: number, wakes: Wakes): void {
+    const held = this.#engine.db.all<{ id: string; locked_by: string }>(
       "SELECT id, locked_by FROM entities WHERE locked_for = ?",
       row.id,
     );
     for (const { id, locked_by: lock } of held) {
       wakes.push(sendToEntity(this.#engine, id, { kind: "release", id: lock, parent: row.id }, nowMs, nowMs));
     }
-    store.dropPending(row.id);
   }
 
   #continueAsNew(
@@ -392,12 +401,14 @@ export class Orchestrations {
         message: `Orchestration '${row.id}' continued as new with unclaimed external events (${lost.join(", ")}); they are dropped, as Azure does for JavaScript.`,
       });
     }
+    this.#releaseLocks(row, nowMs, wakes);
     store.renew(row.id, execution, input, nowMs);
     store.update(row.id, { status: "Running", output: null, custom_status: customStatus, updated: nowMs });
+    // Due since the beginning of time, so that it comes before every event that waits already.
     store.send(
       row.id,
       execution,
-      nowMs,
+      0,
       historyEvent(
         { EventType: EventType.ExecutionStarted, Name: row.name, Input: input, Version: row.version },
         nowMs,

@@ -14,8 +14,6 @@ export interface StatusDocument {
   readonly createdTime: string;
   readonly lastUpdatedTime: string;
   readonly historyEvents?: unknown[];
-  /** The name by which the SDK's client looks for the history. */
-  readonly history?: unknown[];
 }
 
 export interface StatusOptions {
@@ -39,7 +37,7 @@ export function statusDocument(
     output: parseOrNull(row.output),
     createdTime: isoSeconds(row.created),
     lastUpdatedTime: isoSeconds(row.updated),
-    ...(events === undefined ? {} : { historyEvents: events, history: events }),
+    ...(events === undefined ? {} : { historyEvents: events }),
   };
 }
 

@@ -62,7 +62,6 @@ CREATE TABLE IF NOT EXISTS entities (
   state TEXT,
   locked_by TEXT,
   locked_for TEXT,
-  attempts INTEGER NOT NULL DEFAULT 0,
   updated INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entities_by_lock ON entities (locked_for) WHERE locked_for IS NOT NULL;
@@ -74,6 +73,7 @@ CREATE TABLE IF NOT EXISTS entity_inbox (
 );
 CREATE INDEX IF NOT EXISTS entity_inbox_by_entity ON entity_inbox (entity, visible_at);
 CREATE INDEX IF NOT EXISTS entity_inbox_by_time ON entity_inbox (visible_at, entity);
+CREATE TABLE IF NOT EXISTS entity_attempts (entity TEXT PRIMARY KEY, attempts INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   kind TEXT NOT NULL,

@@ -51,7 +51,6 @@ export interface EntityRow extends Record<string, unknown> {
   /** Request id of the lock that is held, and the instance that holds it. */
   readonly locked_by: string | null;
   readonly locked_for: string | null;
-  readonly attempts: number;
   readonly updated: number;
 }
 

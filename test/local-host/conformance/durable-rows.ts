@@ -407,6 +407,15 @@ export const durableRows: readonly Row[] = [
       expect((await client.run("lockedAndSlow", unique)).output).toBe(1);
     },
   },
+  {
+    area: "entity locks",
+    rule: "continue-as-new gives a lock back",
+    embeddedOnly: "needs extension 3.13",
+    async run(client, unique) {
+      expect((await client.run("lockAndContinue", { key: unique, left: 2 })).output).toBe("done");
+      expect((await client.run("lockedAndSlow", unique)).output).toBe(1);
+    },
+  },
   trap("an error without a message fails the instance", "trapEmptyError", /without a message/),
   trap("a thrown text fails the instance", "trapThrowsText", /without a message/),
   trap("an async generator fails the instance", "trapAsyncGenerator", /plain generator/),

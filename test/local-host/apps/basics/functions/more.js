@@ -236,6 +236,12 @@ df.app.orchestration("lockAndDie", function* (context) {
   yield context.df.lock(new df.EntityId("counter", context.df.getInput()));
   throw new Error("died in the critical section");
 });
+df.app.orchestration("lockAndContinue", function* (context) {
+  const { key, left } = context.df.getInput();
+  if (left === 0) return "done";
+  yield context.df.lock(new df.EntityId("counter", key));
+  context.df.continueAsNew({ key, left: left - 1 });
+});
 df.app.orchestration("mixedGathering", function* (context) {
   const n = context.df.getInput();
   const retry = new df.RetryOptions(2, 3);
