@@ -156,8 +156,31 @@ export const ERROR_CODES = {
     "An earlier write to the file failed, so nothing more is written. Cure the cause and open the file again: its log is replayed.",
 
   // repository
+  REPOSITORY_EXISTS: "The place holds a repository already. Open it, or choose another place.",
+  REPOSITORY_KEY_CANNOT_COMMIT: "This key may not commit restore points. Use the control plane's key.",
+  REPOSITORY_KEY_CANNOT_READ: "This key may write backups but not read them. Restore with the passphrase.",
+  REPOSITORY_KEY_INVALID:
+    "The text is no repository key, or a part of it is missing. Copy it again from gcb repo keys.",
+  REPOSITORY_MISSING: "The place holds no repository. Check the URL, or create one.",
+  REPOSITORY_OBJECT_DAMAGED:
+    "A stored object is not what was written. Nothing of it was used; restore another restore point or bring the object back.",
+  REPOSITORY_OBJECT_MISSING: "A stored object that others name is gone. Bring it back from a copy.",
+  REPOSITORY_PASSPHRASE_WRONG: "The passphrase does not open the repository. There is no other way in.",
+  STORE_REFUSED: "The store refused the request. Check the rights of the identity or SAS.",
+  STORE_UNAVAILABLE:
+    "The store did not answer or failed. It is tried again; check the storage account and the network.",
 
   // restore
+  RESTORE_DISK_UNKNOWN:
+    "The restore point has no disk of this id. Look at the restore point's list of disks.",
+  RESTORE_NOT_IDENTICAL:
+    "A restored disk is not the one in the restore point. The file was not given its final name; restore again and verify the repository.",
+  RESTORE_PASSPHRASE_MISSING:
+    "The agent may not read the repository, because its configuration has no restore.passphraseFile. Add it, or restore with gcb.",
+  RESTORE_PATH_REFUSED:
+    "The target directory is not below a restore root of the agent. Choose another, or add a root to its configuration.",
+  RESTORE_TARGET_EXISTS:
+    "A file of this name is already in the target directory. Nothing is overwritten: choose an empty directory.",
 
   // relay
   RELAY_BUSY:
@@ -189,8 +212,37 @@ export const ERROR_CODES = {
   RELAY_UNREACHABLE: "The relay could not be reached. Check name resolution, proxy and outbound port 443.",
 
   // agent
+  AGENT_ANSWER_INVALID:
+    "The agent answered in a form that this version does not understand. Bring control plane and agent to the same version.",
+  AGENT_CONFIG_INVALID:
+    "The agent's configuration is not valid. Correct what the message names and start it again.",
+  AGENT_DATA_INVALID:
+    "The agent's data directory cannot be used. Restore it or give an empty one; the next preflight finds what an earlier run left.",
+  AGENT_DATA_IN_USE:
+    "Another agent uses the data directory. Stop that one, or give another directory; the lock ends with its process.",
+  AGENT_MEMBERS_BUSY:
+    "Another run of this agent works on one of the members. Wait until it has ended, or undo it.",
+  AGENT_OPERATION_CONFLICT:
+    "The operation exists with another input. Ask for it unchanged, or start a new run.",
+  AGENT_OPERATION_UNKNOWN: "The agent has no operation of this id. Ask for it again with PUT.",
+  AGENT_ROUTE_UNKNOWN:
+    "The agent has no such resource or method. Bring control plane and agent to the same version.",
+  AGENT_RUN_BUSY: "Another operation of the run is under way. Ask again when it has ended.",
+  AGENT_RUN_ENDED: "The run was undone or cleaned up; nothing more is done for it. Start a new run.",
+  AGENT_RUN_EXPIRED:
+    "The control plane was silent for too long, so the agent undid the run. Look at the control plane, then start again.",
+  AGENT_STEP_MISSING: "A step was asked for before the one it builds on. Start a new run.",
+  AGENT_UNREACHABLE: "The agent could not be reached. Check its service and the Relay; it is tried again.",
+  CHECKPOINT_LOST:
+    "The recovery checkpoint of the run is gone from the host. The run is undone; the next one is still incremental.",
   COLLECTION_FAILED:
     "The collection of VMs could not be made or changed. Check that the hosts form a failover cluster and that ConfigStoreRootPath is set and reachable.",
+  COMMAND_EXPIRED:
+    "A command reached the agent too late or too early. Set the clocks of function app and host; commands live for two minutes.",
+  COMMAND_REFUSED:
+    "A command to the agent was not signed by its control plane, or was changed on the way. Check the agent's controlPlanePublicKeys.",
+  COMMAND_REPLAYED:
+    "A command reached the agent a second time and was refused. If it repeats, somebody else uses the Relay: renew its keys.",
   HYPERV_ACCESS_DENIED:
     "The agent's account may not do this on the Hyper-V host. Run the agent as a local administrator of the host.",
   HYPERV_ANSWER_INVALID:
@@ -213,10 +265,18 @@ export const ERROR_CODES = {
     "The members could not be frozen within the deadline; they run on and nothing is left behind. Check the guests' VSS writers, or raise the deadline.",
   REFERENCE_POINT_LOST:
     "What changed since the last backup cannot be known. The disk is read completely, only differences are stored.",
+  REFERENCE_UPDATE_UNPROVED:
+    "The new reference points cannot be proved on the host. The run is undone; the previous reference points stay and the next run is incremental.",
+  STATIC_DISK_INVALID:
+    "The file of a disk in the storage snapshot is not the one the checkpoint names. Nothing was read; look at the message and start again.",
   STORAGE_SNAPSHOT_FAILED:
     "The storage snapshot could not be taken, exposed or released. Look at the output of diskshadow in the facts and at the VSS provider.",
+  STORAGE_SNAPSHOT_LOST:
+    "The storage snapshot of the run is gone before everything was read. Give the storage more room for snapshots, then start again.",
   TRACKING_DISABLED:
     "Change tracking is off for a disk. The disk is read completely, only differences are stored; the next reference point turns it on.",
+  UNDO_INCOMPLETE:
+    "Not everything of a run could be taken back. The message names what failed; ask for the undo again, or remove it by hand.",
 
   // simulated-host
 

@@ -1,0 +1,10 @@
+export { BackupSession, type DiskBackup, type DiskChanges, type DiskInRepository } from "./backup-session.ts";
+export type { DiskSource } from "./disk-source.ts";
+export { Manifest, ManifestDisk } from "./manifest.ts";
+export type { ObjectStore, StoredObject } from "./object-store.ts";
+export { digestDisk, readDisk, type DiskPiece } from "./read-disk.ts";
+export { createRepository, openRepository, Repository } from "./repository.ts";
+export { exportControlPlaneKey, exportWriterKey, parseKey, type RepositoryKey } from "./repository-key.ts";
+export { azureBlobStore } from "./stores/azure-blob.ts";
+export { directoryStore } from "./stores/directory.ts";
+export { memoryStore } from "./stores/memory.ts";

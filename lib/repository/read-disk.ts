@@ -1,0 +1,194 @@
+import { chunkIdOf, type DiskInRepository } from "./backup-session.ts";
+import type { ChunkPlace } from "./chunk-index.ts";
+import { damaged, missing } from "./damage.ts";
+import { depthOf, DiskMap, entryAt, nodeId, ID_BYTES, ZERO_ID } from "./disk-map.ts";
+import { openContentKey, openFrame, packName, PACK_HEADER_BYTES } from "./pack.ts";
+import type { Repository } from "./repository.ts";
+
+export interface DiskPiece {
+  readonly offsetBytes: number;
+  readonly data: Buffer;
+}
+
+/** Frames of one pack that lie closer together than this are fetched in one request. */
+const GAP_BYTES = 256 * 1024;
+const FETCHES_AT_ONCE = 4;
+
+/**
+ * Reads a disk out of the repository, ascending, without its zeros. Every chunk is authenticated and its id recomputed; a byte
+ * that is not what was backed up ends in an error, never in data.
+ *
+ * @throws BackupError REPOSITORY_OBJECT_DAMAGED, REPOSITORY_OBJECT_MISSING naming the object; REPOSITORY_KEY_CANNOT_READ
+ */
+export async function* readDisk(
+  repository: Repository,
+  disk: DiskInRepository,
+  signal: AbortSignal,
+): AsyncGenerator<DiskPiece> {
+  const reader = new ChunkReader(repository);
+  await repository.index.refresh();
+  const { chunkBytes, fanOut } = repository.maps.geometry;
+  const map = new DiskMap(repository.maps, Buffer.from(disk.mapRoot, "hex"), disk.sizeBytes);
+  for await (const leaf of leavesOf(map, repository, disk)) {
+    signal.throwIfAborted();
+    const entries = await map.entriesAt(0, leaf);
+    const chunks = await reader.read(entries);
+    for (const [index, chunk] of chunks) {
+      const offsetBytes = (leaf * fanOut + index) * chunkBytes;
+      yield { offsetBytes, data: chunk.subarray(0, Math.min(chunk.length, disk.sizeBytes - offsetBytes)) };
+    }
+  }
+}
+
+/** Indices of the leaves that hold anything, ascending; empty subtrees cost one look. */
+async function* leavesOf(
+  map: DiskMap,
+  repository: Repository,
+  disk: DiskInRepository,
+): AsyncGenerator<number> {
+  const { fanOut } = repository.maps.geometry;
+  const walk = async function* (level: number, index: number): AsyncGenerator<number> {
+    if ((await map.nodeIdAt(level, index)).equals(ZERO_ID)) return;
+    if (level === 0) {
+      yield index;
+      return;
+    }
+    const entries = Buffer.from(await map.entriesAt(level, index));
+    for (let child = 0; child < fanOut; child++) {
+      if (!entryAt(entries, child).equals(ZERO_ID)) yield* walk(level - 1, index * fanOut + child);
+    }
+  };
+  yield* walk(depthOf(disk.sizeBytes, repository.maps.geometry) - 1, 0);
+}
+
+class ChunkReader {
+  readonly #repository: Repository;
+  readonly #contentKeys = new Map<string, Promise<Buffer>>();
+
+  constructor(repository: Repository) {
+    this.#repository = repository;
+  }
+
+  /** The non-zero chunks of a leaf by their index in it, ascending. */
+  async read(entries: Buffer): Promise<[number, Buffer][]> {
+    const wanted: { readonly index: number; readonly place: ChunkPlace }[] = [];
+    const { fanOut } = this.#repository.maps.geometry;
+    for (let index = 0; index < fanOut; index++) {
+      const id = entryAt(entries, index);
+      if (id.equals(ZERO_ID)) continue;
+      const place = this.#repository.index.find(id);
+      if (place === undefined) throw missing(`chunk ${id.toString("hex")} (in no index)`);
+      wanted.push({ index, place });
+    }
+    const spans = spansOf(wanted.map(({ place }) => place));
+    const found = new Map<ChunkPlace, Buffer>();
+    for (let at = 0; at < spans.length; at += FETCHES_AT_ONCE) {
+      const batch = spans.slice(at, at + FETCHES_AT_ONCE);
+      for (const chunks of await Promise.all(batch.map((span) => this.#fetch(span)))) {
+        for (const [place, chunk] of chunks) found.set(place, chunk);
+      }
+    }
+    return wanted.map(({ index, place }) => {
+      const chunk = found.get(place);
+      if (chunk === undefined) throw missing(packName(place.packId));
+      return [index, chunk];
+    });
+  }
+
+  async #fetch(places: readonly ChunkPlace[]): Promise<[ChunkPlace, Buffer][]> {
+    const [first] = places;
+    const last = places.at(-1);
+    if (first === undefined || last === undefined) return [];
+    const name = packName(first.packId);
+    const key = await this.#contentKey(first.packId);
+    const lengthBytes = last.offsetBytes + last.storedBytes - first.offsetBytes;
+    const bytes = await this.#repository.store.get(name, { offsetBytes: first.offsetBytes, lengthBytes });
+    if (bytes === undefined) throw missing(name);
+    return Promise.all(
+      places.map(async (place): Promise<[ChunkPlace, Buffer]> => {
+        const at = place.offsetBytes - first.offsetBytes;
+        const chunk = await openFrame(name, key, place, bytes.subarray(at, at + place.storedBytes));
+        const id = chunkIdOf(this.#repository.writerKeys.chunkIdKey, chunk);
+        if (!id.equals(place.chunkId)) throw damaged(name, `chunk at byte ${String(place.offsetBytes)}`);
+        return [place, chunk];
+      }),
+    );
+  }
+
+  #contentKey(packId: string): Promise<Buffer> {
+    let key = this.#contentKeys.get(packId);
+    if (key === undefined) {
+      key = this.#readContentKey(packName(packId));
+      this.#contentKeys.set(packId, key);
+    }
+    return key;
+  }
+
+  async #readContentKey(name: string): Promise<Buffer> {
+    const header = await this.#repository.store.get(name, { offsetBytes: 0, lengthBytes: PACK_HEADER_BYTES });
+    if (header === undefined) throw missing(name);
+    return openContentKey(name, header, this.#repository.packKeys, this.#repository.openingKey);
+  }
+}
+
+/** Groups places so that each group is one range of one pack. */
+function spansOf(places: readonly ChunkPlace[]): ChunkPlace[][] {
+  const sorted = [...new Set(places)].sort((a, b) =>
+    a.packId < b.packId ? -1 : a.packId > b.packId ? 1 : a.offsetBytes - b.offsetBytes,
+  );
+  const spans: ChunkPlace[][] = [];
+  for (const place of sorted) {
+    const span = spans.at(-1);
+    const last = span?.at(-1);
+    const isNear =
+      last?.packId === place.packId && place.offsetBytes - (last.offsetBytes + last.storedBytes) <= GAP_BYTES;
+    if (span !== undefined && isNear) span.push(place);
+    else spans.push([place]);
+  }
+  return spans;
+}
+
+/** Recomputes the root of a disk's map from its content: equal roots mean equal disks. */
+export async function digestDisk(
+  repository: Repository,
+  sizeBytes: number,
+  pieces: AsyncIterable<DiskPiece>,
+): Promise<string> {
+  const { chunkBytes, fanOut } = repository.maps.geometry;
+  const key = repository.writerKeys.chunkIdKey;
+  const levels: Map<number, Buffer>[] = [new Map()];
+  let chunkIndex = -1;
+  let chunk = Buffer.alloc(0);
+  const put = (level: number, index: number, id: Buffer) => {
+    if (id === ZERO_ID) return;
+    const nodes = (levels[level] ??= new Map<number, Buffer>());
+    const parent = Math.floor(index / fanOut);
+    let entries = nodes.get(parent);
+    if (entries === undefined) nodes.set(parent, (entries = Buffer.alloc(fanOut * ID_BYTES)));
+    id.copy(entries, (index % fanOut) * ID_BYTES);
+  };
+  const close = () => {
+    if (chunkIndex >= 0) put(0, chunkIndex, chunkIdOf(key, chunk));
+  };
+  for await (const { offsetBytes, data } of pieces) {
+    for (let done = 0; done < data.length;) {
+      const at = offsetBytes + done;
+      const index = Math.floor(at / chunkBytes);
+      if (index !== chunkIndex) {
+        close();
+        chunkIndex = index;
+        chunk = Buffer.alloc(chunkBytes);
+      }
+      const length = Math.min(data.length - done, (index + 1) * chunkBytes - at);
+      data.copy(chunk, at - index * chunkBytes, done, done + length);
+      done += length;
+    }
+  }
+  close();
+  const depth = depthOf(sizeBytes, repository.maps.geometry);
+  for (let level = 0; level < depth - 1; level++) {
+    for (const [index, entries] of levels[level] ?? []) put(level + 1, index, nodeId(key, level, entries));
+  }
+  const root = levels[depth - 1]?.get(0);
+  return (root === undefined ? ZERO_ID : nodeId(key, depth - 1, root)).toString("hex");
+}
