@@ -236,6 +236,21 @@ df.app.orchestration("lockAndDie", function* (context) {
   yield context.df.lock(new df.EntityId("counter", context.df.getInput()));
   throw new Error("died in the critical section");
 });
+df.app.orchestration("handlesThenFails", function* (context) {
+  let first = "no error";
+  try {
+    yield context.df.callActivityWithRetry("fail", new df.RetryOptions(1, 2), "first");
+  } catch {
+    first = "handled";
+  }
+  yield context.df.callActivity("record", context.df.getInput());
+  try {
+    return [first, yield context.df.callActivity("failOnce", context.df.getInput())];
+  } catch (error) {
+    yield context.df.callActivity("double", 1);
+    throw error;
+  }
+});
 df.app.orchestration("lockAndContinue", function* (context) {
   const { key, left } = context.df.getInput();
   if (left === 0) return "done";
