@@ -5,7 +5,6 @@
  * - `createVhdx`, `createDifferencing`: new empty disks. `createVhdxStream`: a new dynamic disk from a stream of data.
  * - `openVhdxForWrite`: the guest's write path, with metadata through the log.
  * - `mergeIntoParent`, `setParent`: what ends and re-ties a checkpoint.
- * - `checkVhdx`: every defect of a file.
  *
  * `byteFileOf` makes the port of a FileHandle, `memoryFile` of nothing at all.
  */
@@ -13,7 +12,9 @@ export { byteFileOf, memoryFile, type ByteFile, type ByteReader, type FileHandle
 export { openChain, type ChainOptions, type DiskChain, type OpenByName } from "./chain.ts";
 export { createDifferencing, createVhdx, type NewDiskOptions, type ParentReference } from "./create.ts";
 export type { Guid } from "./guid.ts";
+export { mergeIntoParent, type MergeOptions } from "./merge.ts";
 export { openVhdx } from "./open.ts";
+export { setParent } from "./set-parent.ts";
 export { createVhdxStream, type VhdxStream } from "./stream.ts";
 export type { DiskItem, VhdxImage, VirtualDisk } from "./virtual-disk.ts";
 export { openVhdxForWrite, type WritableVirtualDisk, type WriteOptions } from "./writer.ts";

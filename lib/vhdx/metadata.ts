@@ -276,7 +276,7 @@ export function encodeMetadata(metadata: NewMetadata): Uint8Array {
   const id = new Uint8Array(16);
   writeGuid(metadata.diskId, id);
   const flags = (metadata.leavesBlocksAllocated ? 1 : 0) | (metadata.hasParent ? 2 : 0);
-  const contents: { id: Guid; flags: number; bytes: Uint8Array }[] = [
+  const contents: ItemContent[] = [
     { id: KNOWN_ITEMS.fileParameters.id, flags: 4, bytes: u32(metadata.blockBytes, flags) },
     { id: KNOWN_ITEMS.diskSize.id, flags: 6, bytes: size },
     { id: KNOWN_ITEMS.logicalSector.id, flags: 6, bytes: u32(metadata.logicalSectorBytes) },
@@ -289,6 +289,18 @@ export function encodeMetadata(metadata: NewMetadata): Uint8Array {
   for (const { id, isUser, isRequired, bytes } of metadata.copied) {
     contents.push({ id, flags: (isUser ? 1 : 0) | 2 | (isRequired ? 4 : 0), bytes });
   }
+  return encodeItems(contents);
+}
+
+/** One item as it goes into a metadata region: bits 0 to 2 of the flags are IsUser, IsVirtualDisk and IsRequired. */
+export interface ItemContent {
+  readonly id: Guid;
+  readonly flags: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Table and items from the region's start, one item behind another. */
+export function encodeItems(contents: readonly ItemContent[]): Uint8Array {
   const total = contents.reduce((sum, each) => sum + each.bytes.length, METADATA_TABLE_BYTES);
   const region = new Uint8Array(total);
   const view = viewOf(region);

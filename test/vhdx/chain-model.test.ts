@@ -26,8 +26,12 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: "flush" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({ kind: fc.constant("checkpoint" as const), blockMib: fc.constantFrom(1, 2, 4) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("merge" as const), depth: fc.integer({ min: 0, max: 3 }) }),
   },
   {
     weight: 1,
@@ -37,13 +41,14 @@ const operation = fc.oneof(
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
 const MAX_CHAIN = 5;
+/** More runs than a quick check needs, on request. */
+const RUNS = 40 * Number(process.env["GCB_TEST_RUNS"] ?? 1);
 
 /** A plain copy of what the guest wrote, carried along with the real disk. */
 class ModelledDisk {
   readonly lab: DiskLab;
   model: Uint8Array;
   readonly #sectorBytes: number;
-  #hasParent = false;
 
   constructor(lab: DiskLab, sizeBytes: number, sectorBytes: number) {
     this.lab = lab;
@@ -73,8 +78,10 @@ class ModelledDisk {
         return this.lab.reopen();
       case "checkpoint":
         if (this.lab.files.size === MAX_CHAIN) return;
-        this.#hasParent = true;
         return this.lab.checkpoint(step.blockMib * MIB);
+      case "merge":
+        await this.lab.merge(step.depth);
+        return;
       case "grow": {
         const grown = new Uint8Array(this.model.length + step.sectors * this.#sectorBytes);
         grown.set(this.model);
@@ -89,10 +96,6 @@ class ModelledDisk {
     const start = Math.floor((step.at * this.model.length) / unit) * unit;
     const end = Math.min(this.model.length, start + Math.ceil(step.length / unit) * unit);
     return [start, end] as const;
-  }
-
-  get hasParent(): boolean {
-    return this.#hasParent;
   }
 }
 
@@ -123,7 +126,7 @@ describe.each([
         const chain = await lab.openChain();
         expect(firstDifference(await contentOf(chain), disk.model)).toBe(-1);
       }),
-      { numRuns: 40 },
+      { numRuns: RUNS },
     );
   });
 });

@@ -2,8 +2,10 @@ import {
   createDifferencing,
   createVhdx,
   memoryFile,
+  mergeIntoParent,
   openChain,
   openVhdxForWrite,
+  setParent,
   type ByteFile,
   type NewDiskOptions,
   type VirtualDisk,
@@ -40,6 +42,7 @@ export async function nonZeroOutsideAllocated(disk: VirtualDisk, content: Uint8A
 export class DiskLab {
   readonly files = new Map<string, ByteFile>();
   readonly #options: WriteOptions;
+  #made = 0;
   leafName = "disk-0.vhdx";
   leaf!: WritableVirtualDisk;
 
@@ -80,13 +83,34 @@ export class DiskLab {
   async checkpoint(blockBytes = MIB): Promise<void> {
     await this.leaf.close();
     const image = await this.openChain();
-    const name = `disk-${this.files.size}.avhdx`;
+    const name = `disk-${++this.#made}.avhdx`;
     const file = memoryFile();
     const absolutePath = `C:\\disks\\${this.leafName}`;
     await createDifferencing(file, { image, relativePath: this.leafName, absolutePath }, { blockBytes });
     this.files.set(name, file);
     this.leafName = name;
     await this.reopen();
+  }
+
+  /** Merges the file at `depth` (0 is the leaf) into its parent; a child above it is tied to the parent. */
+  async merge(depth: number): Promise<boolean> {
+    const { files: names } = await this.openChain();
+    const [child, parent, grandparent] = names.slice(depth);
+    if (child === undefined || parent === undefined) return false;
+    await this.leaf.close();
+    await mergeIntoParent(
+      this.file(child),
+      this.file(parent),
+      grandparent === undefined ? {} : { grandparent: await this.openChain(grandparent) },
+    );
+    this.files.delete(child);
+    const above = names[depth - 1];
+    if (above === undefined) this.leafName = parent;
+    else {
+      await setParent(this.file(above), { image: await this.openChain(parent), relativePath: parent });
+    }
+    await this.reopen();
+    return true;
   }
 
   file(name: string): ByteFile {
