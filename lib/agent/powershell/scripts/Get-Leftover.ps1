@@ -56,7 +56,7 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
             if (-not $used.Contains($file)) { [void]$orphans.Add([ordered]@{ path = $file; bytes = (New-Object -TypeName System.IO.FileInfo -ArgumentList $file).Length }) }
         }
     }
-    $jobTypes = @(51, 70) + @(190..198) + @(200)
+    $jobTypes = @(51, 70, 190, 191, 192, 193, 194, 195, 196, 197, 198, 200)
     $jobs = New-Object -TypeName System.Collections.ArrayList
     foreach ($job in @(Get-CimInstance -Namespace $namespace -ClassName Msvm_ConcreteJob)) {
         if (-not ($jobTypes -contains [int]$job.JobType) -or -not (@(2, 3, 4, 5, 6) -contains [int]$job.JobState)) { continue }
