@@ -24,7 +24,9 @@ const loadState = () =>
   statePath && existsSync(statePath) ? JSON.parse(readFileSync(statePath, "utf8")) : { calls: {} };
 const saveState = (state) => statePath && writeFileSync(statePath, JSON.stringify(state));
 const matches = (wanted, actual) =>
-  Object.entries(wanted ?? {}).every(([key, value]) => (actual[key] ?? false) === value);
+  Object.entries(wanted ?? {}).every(
+    ([key, value]) => JSON.stringify(actual[key] ?? false) === JSON.stringify(value),
+  );
 
 function fill(value, input, state) {
   if (typeof value === "string") {
