@@ -12,9 +12,9 @@ const { values } = parseArgs({
 const startedAt = performance.now();
 const result = await killRun({
   kills: Number(values.kills),
-  instances: 6,
+  instances: 10,
   width: 8,
-  lifeMs: 400,
+  lifeMs: 500,
   random: seededRandom(Number(values.seed)),
   onKill: (count) => {
     if (count % 50 === 0) process.stderr.write(`${count} kills\n`);
