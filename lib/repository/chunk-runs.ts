@@ -20,8 +20,9 @@ export interface PlanFacts {
 }
 
 /**
- * Rounds ascending byte ranges out to chunks and hands them on leaf by leaf, in ascending order; memory holds one leaf.
+ * Rounds byte ranges out to chunks and hands them on leaf by leaf, in ascending order; memory holds one leaf.
  *
+ * @throws RangeError when the ranges' offsets do not ascend: skipping one would lose a change
  * @param changes null: everything allocated (a full or comparing run)
  */
 export async function* planLeaves(
@@ -32,6 +33,9 @@ export async function* planLeaves(
 ): AsyncGenerator<LeafPlan> {
   let leaf = -1;
   let touched: ChunkRun[] = [];
+  let latestOffset = 0;
+  /** Everything before it has been taken up; ranges may overlap. */
+  let behind = 0;
   const plan = async (): Promise<LeafPlan> => {
     if (changes === null) return { leaf, touched, allocated: touched };
     const allocated: ChunkRun[] = [];
@@ -39,16 +43,18 @@ export async function* planLeaves(
     return { leaf, touched, allocated };
   };
   for await (const range of changes ?? disk.allocatedRanges()) {
-    const start = Math.min(range.offsetBytes, disk.sizeBytes);
+    if (range.offsetBytes < latestOffset) throw new RangeError("byte ranges must come in ascending order");
+    latestOffset = range.offsetBytes;
+    const start = Math.min(Math.max(range.offsetBytes, behind), disk.sizeBytes);
     const end = Math.min(range.offsetBytes + range.lengthBytes, disk.sizeBytes);
     if (end <= start) continue;
+    behind = end;
     facts.onRange?.(end - start);
     const last = Math.ceil(end / grid.chunkBytes);
     for (let first = Math.floor(start / grid.chunkBytes); first < last;) {
       const index = Math.floor(first / grid.fanOut);
       if (index !== leaf) {
         if (touched.length > 0) yield await plan();
-        if (index < leaf) throw new RangeError("byte ranges must come in ascending order");
         leaf = index;
         touched = [];
       }

@@ -8,3 +8,4 @@ export { exportControlPlaneKey, exportWriterKey, parseKey, type RepositoryKey } 
 export { azureBlobStore } from "./stores/azure-blob.ts";
 export { directoryStore } from "./stores/directory.ts";
 export { memoryStore } from "./stores/memory.ts";
+export { openStore } from "./stores/open-store.ts";

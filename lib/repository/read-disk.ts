@@ -2,7 +2,7 @@ import { chunkIdOf, type DiskInRepository } from "./backup-session.ts";
 import type { ChunkPlace } from "./chunk-index.ts";
 import { damaged, missing } from "./damage.ts";
 import { depthOf, DiskMap, entryAt, nodeId, ID_BYTES, ZERO_ID } from "./disk-map.ts";
-import { openContentKey, openFrame, packName, PACK_HEADER_BYTES } from "./pack.ts";
+import { openContentKey, openFrame, packIdOf, packName } from "./pack.ts";
 import type { Repository } from "./repository.ts";
 
 export interface DiskPiece {
@@ -13,6 +13,8 @@ export interface DiskPiece {
 /** Frames of one pack that lie closer together than this are fetched in one request. */
 const GAP_BYTES = 256 * 1024;
 const FETCHES_AT_ONCE = 4;
+/** Whole packs in memory; each is about PACK_TARGET_BYTES. */
+const PACKS_KEPT = 8;
 
 /**
  * Reads a disk out of the repository, ascending, without its zeros. Every chunk is authenticated and its id recomputed; a byte
@@ -63,7 +65,9 @@ async function* leavesOf(
 
 class ChunkReader {
   readonly #repository: Repository;
-  readonly #contentKeys = new Map<string, Promise<Buffer>>();
+  readonly #contentKeys = new Map<string, Buffer>();
+  /** Whole packs, most recently used last. */
+  readonly #cache = new Map<string, Uint8Array>();
 
   constructor(repository: Repository) {
     this.#repository = repository;
@@ -100,10 +104,8 @@ class ChunkReader {
     const last = places.at(-1);
     if (first === undefined || last === undefined) return [];
     const name = packName(first.packId);
-    const key = await this.#contentKey(first.packId);
     const lengthBytes = last.offsetBytes + last.storedBytes - first.offsetBytes;
-    const bytes = await this.#repository.store.get(name, { offsetBytes: first.offsetBytes, lengthBytes });
-    if (bytes === undefined) throw missing(name);
+    const { key, bytes } = await this.#span(first.packId, first.offsetBytes, lengthBytes);
     return Promise.all(
       places.map(async (place): Promise<[ChunkPlace, Buffer]> => {
         const at = place.offsetBytes - first.offsetBytes;
@@ -115,19 +117,39 @@ class ChunkReader {
     );
   }
 
-  #contentKey(packId: string): Promise<Buffer> {
-    let key = this.#contentKeys.get(packId);
-    if (key === undefined) {
-      key = this.#readContentKey(packName(packId));
-      this.#contentKeys.set(packId, key);
+  /**
+   * Bytes of a pack and its content key. The first touch fetches the whole pack and checks it against its id, so that damage
+   * anywhere in a pack that a restore needs is found; a pack that has left the cache since is read by ranges.
+   */
+  async #span(
+    packId: string,
+    offsetBytes: number,
+    lengthBytes: number,
+  ): Promise<{ key: Buffer; bytes: Uint8Array }> {
+    const name = packName(packId);
+    const cached = this.#cache.get(packId);
+    const known = this.#contentKeys.get(packId);
+    if (known !== undefined && cached === undefined) {
+      const bytes = await this.#repository.store.get(name, { offsetBytes, lengthBytes });
+      if (bytes === undefined) throw missing(name);
+      return { key: known, bytes };
     }
-    return key;
+    const pack = cached ?? (await this.#repository.store.get(name));
+    if (pack === undefined) throw missing(name);
+    if (known === undefined && packIdOf(pack) !== packId) throw damaged(name, "content");
+    const key = known ?? openContentKey(name, pack, this.#repository.packKeys, this.#repository.openingKey);
+    this.#contentKeys.set(packId, key);
+    this.#keep(packId, pack);
+    return { key, bytes: pack.subarray(offsetBytes, offsetBytes + lengthBytes) };
   }
 
-  async #readContentKey(name: string): Promise<Buffer> {
-    const header = await this.#repository.store.get(name, { offsetBytes: 0, lengthBytes: PACK_HEADER_BYTES });
-    if (header === undefined) throw missing(name);
-    return openContentKey(name, header, this.#repository.packKeys, this.#repository.openingKey);
+  #keep(packId: string, pack: Uint8Array): void {
+    this.#cache.delete(packId);
+    this.#cache.set(packId, pack);
+    for (const [oldest] of this.#cache) {
+      if (this.#cache.size <= PACKS_KEPT) break;
+      this.#cache.delete(oldest);
+    }
   }
 }
 
@@ -156,12 +178,13 @@ export async function digestDisk(
 ): Promise<string> {
   const { chunkBytes, fanOut } = repository.maps.geometry;
   const key = repository.writerKeys.chunkIdKey;
-  const levels: Map<number, Buffer>[] = [new Map()];
+  const levels: Map<number, Buffer>[] = [new Map<number, Buffer>()];
   let chunkIndex = -1;
   let chunk = Buffer.alloc(0);
   const put = (level: number, index: number, id: Buffer) => {
     if (id === ZERO_ID) return;
-    const nodes = (levels[level] ??= new Map<number, Buffer>());
+    const nodes = levels[level] ?? new Map<number, Buffer>();
+    levels[level] = nodes;
     const parent = Math.floor(index / fanOut);
     let entries = nodes.get(parent);
     if (entries === undefined) nodes.set(parent, (entries = Buffer.alloc(fanOut * ID_BYTES)));

@@ -42,12 +42,15 @@ const Body = z.object({
 const Document = Body.extend({ seal: Base64 });
 export type RepositoryDocument = z.infer<typeof Document>;
 
-const SCRYPT = { cost: 2 ** 16, blockSize: 8, parallelization: 1 } as const;
+/** 64 MiB and about a fifth of a second: what guessing one passphrase costs. */
+const SCRYPT_COST = 2 ** 16;
 
 export interface NewRepository {
   readonly passphrase: string;
   readonly chunkBytes: number;
   readonly mapFanOut: number;
+  /** scrypt cost N, a power of two from 2^14; the default suits people's passphrases. */
+  readonly scryptCost?: number;
 }
 
 /** A new repository's document and its keys. The passphrase is needed to restore; nobody can recover it. */
@@ -57,8 +60,9 @@ export async function makeDocument(
   const master = randomBytes(32);
   const keys = deriveMasterKeys(master);
   const salt = randomBytes(16);
+  const parameters = { cost: options.scryptCost ?? SCRYPT_COST, blockSize: 8, parallelization: 1 } as const;
   const repositoryId = randomUUID();
-  const wrapping = await stretch(options.passphrase, salt, SCRYPT);
+  const wrapping = await stretch(options.passphrase, salt, parameters);
   const body = Body.parse({
     formatVersion: 1,
     repositoryId,
@@ -71,7 +75,7 @@ export async function makeDocument(
     wrappedKeys: [
       {
         kind: "passphrase",
-        scrypt: SCRYPT,
+        scrypt: parameters,
         salt: salt.toString("base64url"),
         sealed: seal(wrapping, master, wrapContext(repositoryId)).toString("base64url"),
       },

@@ -13,6 +13,7 @@ import {
   openWithPassphrase,
   parseDocument,
   REPOSITORY_DOCUMENT,
+  type NewRepository,
   type RepositoryDocument,
 } from "./repository-document.ts";
 
@@ -132,10 +133,13 @@ export class Repository {
 /** @throws BackupError REPOSITORY_EXISTS */
 export async function createRepository(
   store: ObjectStore,
-  options: { readonly passphrase: string; readonly chunkBytes?: number; readonly mapFanOut?: number },
+  options: Pick<NewRepository, "passphrase" | "scryptCost"> & Partial<NewRepository>,
 ): Promise<Repository> {
-  const { passphrase, chunkBytes = DEFAULT_CHUNK_BYTES, mapFanOut = DEFAULT_MAP_FAN_OUT } = options;
-  const { bytes, document, keys } = await makeDocument({ passphrase, chunkBytes, mapFanOut });
+  const { bytes, document, keys } = await makeDocument({
+    chunkBytes: DEFAULT_CHUNK_BYTES,
+    mapFanOut: DEFAULT_MAP_FAN_OUT,
+    ...options,
+  });
   if ((await store.put(REPOSITORY_DOCUMENT, bytes, { ifAbsent: true })) === "exists") {
     throw new BackupError(
       "REPOSITORY_EXISTS",
