@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { labelActions, type Action } from "../../lib/local-host/durable/actions.ts";
 import { historyEvent, type HistoryEvent } from "../../lib/local-host/durable/events.ts";
-import { OrchestratorFault, Walker } from "../../lib/local-host/durable/walker.ts";
+import { OrchestratorFault } from "../../lib/local-host/durable/orchestrator-fault.ts";
+import { Walker } from "../../lib/local-host/durable/walker.ts";
 
 const START = Date.parse("2026-01-01T00:00:00Z");
 const started = (atMs = START): HistoryEvent => historyEvent({ EventType: 12 }, atMs);

@@ -8,6 +8,8 @@ import { sendHttpRequest } from "./http-call.ts";
 import { isFinished, type WorkRow } from "./store.ts";
 import { withTimeout } from "./timeout.ts";
 
+const RETRY_MS = 1000;
+
 interface Done {
   readonly work: WorkRow;
   readonly event: HistoryEvent;
@@ -43,7 +45,7 @@ export class Activities {
     setImmediate(() => {
       const leave = this.#leave;
       this.#leave = undefined;
-      if (!this.#isDetached) this.#turn();
+      if (!this.#isDetached) this.#turnOrRetry();
       leave?.();
     });
   }
@@ -60,10 +62,25 @@ export class Activities {
     this.#engine.db.run("UPDATE work SET leased_at = 0, attempts = attempts - 1 WHERE leased_at > 0");
   }
 
+  /** A commit that fails (a full disk) keeps the results, to be committed a little later. */
+  #turnOrRetry(): void {
+    try {
+      this.#turn();
+    } catch (error) {
+      this.#engine.log({
+        level: "error",
+        category: "host",
+        message: `Results of activities can't be committed, which is tried again soon: ${String(error)}`,
+      });
+      setTimeout(() => {
+        this.wake();
+      }, RETRY_MS).unref();
+    }
+  }
+
   #turn(): void {
     const { db, store, settings, clock, wake } = this.#engine;
     const done = this.#done;
-    this.#done = [];
     const nowMs = clock.now();
     const free = this.#isStopped ? 0 : settings.maxConcurrentActivityFunctions - this.#running.size;
     const claimed = db.transaction(() => {
@@ -76,6 +93,7 @@ export class Activities {
       }
       return free > 0 ? this.#claim(free, nowMs) : [];
     });
+    this.#done = [];
     for (const instance of new Set(done.map(({ work }) => work.instance))) wake.instance(instance);
     for (const work of claimed) void this.#run(work);
   }

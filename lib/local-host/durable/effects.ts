@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { schedulingEvent, type Decision } from "./decisions.ts";
+import { HTTP_ACTIVITY, schedulingEvent, type Decision } from "./decisions.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { sendToEntity, type EntityMessage } from "./entity-messages.ts";
 import { EventType, historyEvent, type EventBody, type Failure, type HistoryEvent } from "./events.ts";
@@ -39,7 +39,7 @@ export function carryOut(
         kind: "http",
         ...own,
         task: decision.id,
-        name: decision.request.uri,
+        name: HTTP_ACTIVITY,
         input: JSON.stringify(decision.request),
         notBefore: decision.notBefore,
       });

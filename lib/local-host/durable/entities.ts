@@ -44,11 +44,20 @@ export class Entities {
 
   constructor(engine: EngineContext) {
     this.#engine = engine;
-    this.#lanes = new Lanes(
-      (id) => this.#runSafely(id),
-      engine.settings.maxConcurrentEntityFunctions,
-      engine.busy,
-    );
+    this.#lanes = new Lanes({
+      run: async (id) => {
+        while (await this.#step(id));
+      },
+      onError: (id, error) => {
+        engine.log({
+          level: "error",
+          category: "host",
+          message: `Entity '${id}' could not take its messages, which is tried again soon: ${String(error)}`,
+        });
+      },
+      width: engine.settings.maxConcurrentEntityFunctions,
+      busy: engine.busy,
+    });
   }
 
   wake(id: string): void {
@@ -61,18 +70,6 @@ export class Entities {
 
   stop(): void {
     this.#lanes.stop();
-  }
-
-  async #runSafely(id: string): Promise<void> {
-    try {
-      while (await this.#step(id));
-    } catch (error) {
-      this.#engine.log({
-        level: "error",
-        category: "host",
-        message: `Entity '${id}' could not take its messages: ${String(error)}`,
-      });
-    }
   }
 
   /** Takes one lock message or one batch of operations. @returns whether there may be more to do */

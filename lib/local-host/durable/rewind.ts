@@ -3,7 +3,8 @@ import type { DurableEngine } from "./engine.ts";
 import { EventType, historyEvent, type HistoryEvent } from "./events.ts";
 import { callOrchestrator } from "./orchestrator-call.ts";
 import { isFinished, type InstanceRow } from "./store.ts";
-import { OrchestratorFault, Walker } from "./walker.ts";
+import { OrchestratorFault } from "./orchestrator-fault.ts";
+import { Walker } from "./walker.ts";
 
 interface Plan {
   readonly row: InstanceRow;

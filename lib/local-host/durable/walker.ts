@@ -1,34 +1,27 @@
-import { ActionType, type Action, type DurableHttpRequest, type RetryOptions } from "./actions.ts";
+import { ActionType, type Action } from "./actions.ts";
 import { activityInput, scheduledAs, type Decision } from "./decisions.ts";
 import { EventType, type Failure, type HistoryEvent } from "./events.ts";
+import { parseHttpAnswer, pollRequest } from "./http-polling.ts";
 import { toJson } from "./json.ts";
-
-/** Thrown for orchestrator code that can't be run rightly; the instance fails with this message. */
-export class OrchestratorFault extends Error {
-  override readonly name = "OrchestratorFault";
-}
+import { OrchestratorFault } from "./orchestrator-fault.ts";
+import { backOffMs, isRetryTimeOver } from "./retry-policy.ts";
+import {
+  blocksCompletion,
+  canFinish,
+  completionsToGo,
+  hasFailed,
+  isCancelled,
+  isComposite,
+  isEntityRequest,
+  isTimer,
+  newTaskNode,
+  rootOf,
+  type TaskNode,
+} from "./task-node.ts";
 
 /** Azure Storage's limits for one timer; a longer one is armed again by the SDK in steps. */
 export const LONGEST_TIMER_MS = 6 * 24 * 3600 * 1000;
 export const TIMER_STEP_MS = 3 * 24 * 3600 * 1000;
-
-type State = "running" | "completed" | "failed";
-
-interface TaskNode {
-  readonly action: Action;
-  readonly children: TaskNode[];
-  state: State;
-  parent: TaskNode | undefined;
-  /** Children that have not completed; kept for compounds only. */
-  readonly unfinished: Set<TaskNode>;
-  /** The task id of an atomic task (for a compound that re-arms: of its newest part). */
-  id: number | undefined;
-  role: "atomic" | "compound" | "retry" | "poll" | "timer";
-  attempt: number;
-  isBackingOff: boolean;
-  firstTriedAt: number;
-  lastFailure: Failure | undefined;
-}
 
 interface Settlement {
   readonly ok: boolean;
@@ -242,20 +235,7 @@ export class Walker {
     const known = this.#nodes.get(label);
     const children = isComposite(action) ? action.compoundActions.map((child) => this.#construct(child)) : [];
     if (known !== undefined) return known;
-    const node: TaskNode = {
-      action,
-      children,
-      state: "running",
-      parent: undefined,
-      unfinished: new Set(children.filter((child) => child.state !== "completed")),
-      id: undefined,
-      role: roleOf(action),
-      attempt: 1,
-      isBackingOff: false,
-      firstTriedAt: this.nowMs,
-      lastFailure: undefined,
-    };
-    for (const child of children) child.parent = node;
+    const node = newTaskNode(action, children, this.nowMs);
     this.#nodes.set(label, node);
     return node;
   }
@@ -506,74 +486,6 @@ export class Walker {
   }
 }
 
-function rootOf(node: TaskNode): TaskNode {
-  return node.parent === undefined ? node : rootOf(node.parent);
-}
-
-/** A Task.any completes with a task that failed, so the parts count too. */
-function hasFailed(node: TaskNode): boolean {
-  return node.state === "failed" || node.children.some(hasFailed);
-}
-
-function isComposite(action: Action): action is Extract<Action, { actionType: 11 | 12 }> {
-  return action.actionType === ActionType.WhenAll || action.actionType === ActionType.WhenAny;
-}
-
-function isEntityRequest(action: Action): boolean {
-  return action.actionType === ActionType.CallEntity || action.actionType === ActionType.LockEntities;
-}
-
-function isTimer(node: TaskNode): boolean {
-  return node.action.actionType === ActionType.CreateTimer;
-}
-
-function isCancelled(node: TaskNode): boolean {
-  return node.action.actionType === ActionType.CreateTimer && node.action.isCanceled;
-}
-
-function blocksCompletion(node: TaskNode): boolean {
-  return !isEntityRequest(node.action) && !isCancelled(node);
-}
-
-function roleOf(action: Action): TaskNode["role"] {
-  switch (action.actionType) {
-    case ActionType.WhenAll:
-    case ActionType.WhenAny:
-      return "compound";
-    case ActionType.CallActivityWithRetry:
-    case ActionType.CallSubOrchestratorWithRetry:
-      return "retry";
-    case ActionType.CallHttp:
-      return action.httpRequest.asynchronousPatternEnabled ? "poll" : "atomic";
-    case ActionType.CreateTimer:
-      return "timer";
-    case ActionType.CallActivity:
-    case ActionType.CallSubOrchestrator:
-    case ActionType.ContinueAsNew:
-    case ActionType.WaitForExternalEvent:
-    case ActionType.CallEntity:
-    case ActionType.SignalEntity:
-    case ActionType.ScheduledSignalEntity:
-    case ActionType.LockEntities:
-    case ActionType.ReleaseEntities:
-      return "atomic";
-  }
-}
-
-function completionsToGo(node: TaskNode): number {
-  if (node.state !== "running") return 0;
-  if (!isComposite(node.action)) return 1;
-  const open = node.children.map(completionsToGo);
-  if (node.action.actionType === ActionType.WhenAll) return open.reduce((sum, count) => sum + count, 0);
-  return Math.min(...open.map((count) => Math.max(count, 1)));
-}
-
-/** Whether some leaf under a running task can still complete. */
-function canFinish(node: TaskNode): boolean {
-  if (!isComposite(node.action)) return node.state === "running";
-  return node.children.some(canFinish);
-}
-
 function entitiesOf(lockSet: readonly { readonly name: string; readonly key: string }[]): string[] {
   return lockSet.map(({ name, key }) => `@${name.toLowerCase()}@${key}`);
 }
@@ -594,21 +506,6 @@ function entityMessage(action: Extract<Action, { actionType: 7 | 9 | 10 }>): {
 
 function jsonOrNull(value: unknown): string | null {
   return toJson(value) ?? null;
-}
-
-/** first × coefficient^(tries so far − 1), at most the longest interval (RetryInterceptor.ComputeNextDelay). */
-function backOffMs(options: RetryOptions, attempt: number): number {
-  const delay = options.firstRetryIntervalInMilliseconds * (options.backoffCoefficient ?? 1) ** (attempt - 1);
-  return Math.min(
-    delay,
-    options.maxRetryIntervalInMilliseconds ?? Number.MAX_SAFE_INTEGER,
-    Number.MAX_SAFE_INTEGER,
-  );
-}
-
-function isRetryTimeOver(options: RetryOptions, firstTriedAt: number, nowMs: number): boolean {
-  const limit = options.retryTimeoutInMilliseconds;
-  return limit !== null && limit !== undefined && limit > 0 && nowMs >= firstTriedAt + limit;
 }
 
 function failureOf(event: HistoryEvent): Failure {
@@ -635,24 +532,6 @@ function isEntityError(node: TaskNode, event: HistoryEvent): boolean {
 function requestIdOf(input: string): string {
   const { id } = JSON.parse(input) as { id?: unknown };
   return String(id);
-}
-
-function parseHttpAnswer(event: HistoryEvent): {
-  readonly statusCode: number;
-  readonly headers: Record<string, string>;
-} {
-  const text = event.EventType === EventType.TaskCompleted ? event.Result : "null";
-  const answer = JSON.parse(text) as { statusCode?: number; headers?: Record<string, string> } | null;
-  const headers = Object.entries(answer?.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]);
-  return {
-    statusCode: answer?.statusCode ?? 0,
-    headers: Object.fromEntries(headers) as Record<string, string>,
-  };
-}
-
-/** What the extension sends while it polls: GET on the Location, with the headers of the first request. */
-function pollRequest(first: DurableHttpRequest, location: string): DurableHttpRequest {
-  return { ...first, method: "GET", content: undefined, uri: new URL(location, first.uri).href };
 }
 
 function describe(event: HistoryEvent): string {
