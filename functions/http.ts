@@ -109,11 +109,10 @@ function accepted(
   runId: RunId,
   instanceId: string,
 ): HttpResponseInit {
-  const urls = client.createHttpManagementPayload(instanceId);
+  const { statusQueryGetUri, terminatePostUri } = client.createHttpManagementPayload(instanceId);
   const run = new URL(`/api/runs/${runId}`, request.url).toString();
-  const statusQueryGetUri = urls["statusQueryGetUri"];
   return {
-    ...json(202, { runId, instanceId, run, ...urls }),
+    ...json(202, { runId, instanceId, run, statusQueryGetUri, terminatePostUri }),
     headers: {
       "content-type": "application/json",
       location: typeof statusQueryGetUri === "string" ? statusQueryGetUri : run,

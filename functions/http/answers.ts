@@ -1,5 +1,5 @@
 import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/functions";
-import * as z from "zod";
+import type * as z from "zod";
 import {
   BackupError,
   toErrorDocument,

@@ -19,7 +19,7 @@ const CLOCK_SKEW_MS = 5 * 60_000;
 export interface RepositoryLocation {
   readonly store: ObjectStore;
   readonly claims: GuestClusterClaims;
-  agentUrl(): Promise<string>;
+  readonly agentUrl: () => Promise<string>;
 }
 
 const DIRECTORY = "directory:";
