@@ -4,9 +4,25 @@ import { EXIT, UsageError, type Command, type CommandIo } from "./command.ts";
 
 /** Loaded when asked for, so that `gcb image info` does not load the Functions packages. */
 const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Promise<Command> }>> = {
+  agent: {
+    summary: "run the host agent",
+    load: async () => (await import("./commands/agent.ts")).default,
+  },
+  demo: {
+    summary: "back up, restore and prove a simulated guest cluster",
+    load: async () => (await import("./commands/demo.ts")).default,
+  },
   host: {
     summary: "run a Functions app on this machine",
     load: async () => (await import("./commands/host.ts")).default,
+  },
+  image: {
+    summary: "look at, check, make and convert disk images",
+    load: async () => (await import("./commands/image.ts")).default,
+  },
+  start: {
+    summary: "run the demo's estate until Ctrl+C",
+    load: async () => (await import("./commands/start.ts")).default,
   },
 };
 
