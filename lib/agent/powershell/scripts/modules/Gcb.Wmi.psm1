@@ -96,12 +96,9 @@ function Get-GcbObjectPath {
     [OutputType([string])]
     param([Parameter(Mandatory = $true)] [ciminstance] $Instance)
     $keyFlag = [Microsoft.Management.Infrastructure.CimFlags]::Key
-    $pairs = @($Instance.CimClass.CimClassProperties |
+    $pairs = @($Instance.CimInstanceProperties |
             Where-Object -FilterScript { ($_.Flags -band $keyFlag) -eq $keyFlag } |
-            ForEach-Object -Process {
-                $value = [string]$Instance.CimInstanceProperties[$_.Name].Value
-                $_.Name + '="' + $value.Replace('\', '\\').Replace('"', '\"') + '"'
-            })
+            ForEach-Object -Process { $_.Name + '="' + ([string]$_.Value).Replace('\', '\\').Replace('"', '\"') + '"' })
     $system = $Instance.CimSystemProperties
     $server = [string]$system.ServerName
     if ($server -eq '') { $server = [System.Environment]::MachineName }
