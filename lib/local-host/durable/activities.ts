@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { invoke, typedDataToJson } from "../core/invoke.ts";
+import { typedDataToJson } from "../core/invoke.ts";
 import { failureEvent } from "./effects.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { EventType, historyEvent, type Failure, type HistoryEvent } from "./events.ts";
 import { activityFailure } from "./failures.ts";
 import { sendHttpRequest } from "./http-call.ts";
 import { isFinished, type WorkRow } from "./store.ts";
-import { withTimeout } from "./timeout.ts";
 
 const RETRY_MS = 1000;
 
@@ -148,7 +147,7 @@ export class Activities {
   }
 
   async #callActivity(work: WorkRow): Promise<string> {
-    const { registry, log, functionTimeoutMs } = this.#engine;
+    const { registry, caller } = this.#engine;
     const fn = registry.find(work.name, "activitytrigger");
     if (fn === undefined) {
       throw new Error(
@@ -167,8 +166,7 @@ export class Activities {
       [fn.triggerName]: data ?? { json: "null" },
       sys: { json: JSON.stringify(sys) },
     };
-    const call = invoke(registry, fn, { inputData: [{ name: fn.triggerName, data }], triggerMetadata }, log);
-    const { response } = await withTimeout(call, functionTimeoutMs, work.name);
+    const { response } = await caller.call(fn, data, { triggerMetadata });
     return typedDataToJson(response.returnValue);
   }
 }

@@ -1,6 +1,7 @@
 import type { Busy } from "../busy.ts";
 import type { DurableTaskSettings } from "../app/host-json.ts";
 import type { Clock } from "../clock.ts";
+import type { FunctionCaller } from "../core/function-caller.ts";
 import type { FunctionRegistry } from "../core/function-registry.ts";
 import type { LogSink } from "../log.ts";
 import type { Database } from "./database.ts";
@@ -14,8 +15,7 @@ export interface EngineContext {
   readonly clock: Clock;
   readonly log: LogSink;
   readonly settings: DurableTaskSettings;
-  /** Milliseconds an activity or entity call may take; undefined for no limit. */
-  readonly functionTimeoutMs: number | undefined;
+  readonly caller: FunctionCaller;
   /** How often a message may end with the death of the process before it is parked. */
   readonly maxDeliveries: number;
   readonly busy: Busy;

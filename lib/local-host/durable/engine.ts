@@ -1,6 +1,7 @@
 import type { Busy } from "../busy.ts";
 import type { DurableTaskSettings } from "../app/host-json.ts";
 import type { Clock } from "../clock.ts";
+import type { FunctionCaller } from "../core/function-caller.ts";
 import type { FunctionRegistry } from "../core/function-registry.ts";
 import type { LogSink } from "../log.ts";
 import { Activities } from "./activities.ts";
@@ -17,7 +18,7 @@ export interface EngineOptions {
   readonly clock: Clock;
   readonly log: LogSink;
   readonly settings: DurableTaskSettings;
-  readonly functionTimeoutMs: number | undefined;
+  readonly caller: FunctionCaller;
   readonly busy: Busy;
   readonly maxDeliveries: number;
 }

@@ -1,5 +1,4 @@
 import * as z from "zod";
-import { invoke } from "../core/invoke.ts";
 import type { Wakes } from "./effects.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { EntityMessage, formatEntityId, parseEntityId, sendToEntity } from "./entity-messages.ts";
@@ -7,7 +6,6 @@ import { EventType, historyEvent } from "./events.ts";
 import { thrownBy } from "./failures.ts";
 import { Lanes } from "./lanes.ts";
 import { isFinished, type EntityInboxRow, type EntityRow } from "./store.ts";
-import { withTimeout } from "./timeout.ts";
 
 type Operation = Extract<EntityMessage, { kind: "op" }>;
 
@@ -237,7 +235,7 @@ export class Entities {
     entity: EntityRow | undefined,
     operations: readonly Operation[],
   ): Promise<BatchReply> {
-    const { registry, log, functionTimeoutMs } = this.#engine;
+    const { registry, log, caller } = this.#engine;
     const self = parseEntityId(id) ?? { name: id, key: "" };
     const state = entity?.state ?? null;
     try {
@@ -254,16 +252,11 @@ export class Entities {
           isSignal: signal,
         })),
       };
-      const call = invoke(
-        registry,
+      const { response } = await caller.call(
         fn,
-        {
-          inputData: [{ name: fn.triggerName, data: { json: JSON.stringify(payload) } }],
-          triggerMetadata: { instanceId: { string: id } },
-        },
-        log,
+        { json: JSON.stringify(payload) },
+        { triggerMetadata: { instanceId: { string: id } } },
       );
-      const { response } = await withTimeout(call, functionTimeoutMs, fn.metadata.name);
       return BatchReply.parse(JSON.parse(response.returnValue?.json ?? "null"));
     } catch (error) {
       const { message } = thrownBy(error);

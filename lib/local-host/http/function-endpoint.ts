@@ -1,16 +1,15 @@
-import { invoke } from "../core/invoke.ts";
-import type { FunctionRegistry, RegisteredFunction } from "../core/function-registry.ts";
-import type { HttpCookie, HttpData, InvocationRequest, TypedData } from "../core/rpc.ts";
+import type { FunctionCaller } from "../core/function-caller.ts";
+import type { RegisteredFunction } from "../core/function-registry.ts";
+import type { HttpCookie, HttpData, TypedData } from "../core/rpc.ts";
 import type { LogSink } from "../log.ts";
 import type { Request, Response } from "./message.ts";
 
 /** Calls an HTTP-triggered function and turns what it gives into an answer. A thrown error becomes 500 without a body. */
 export async function callHttpFunction(
-  registry: FunctionRegistry,
+  caller: FunctionCaller,
   fn: RegisteredFunction,
   request: Request,
   parameters: Readonly<Record<string, string>>,
-  extraInputs: InvocationRequest["inputData"],
   log: LogSink,
 ): Promise<Response> {
   const http: HttpData = {
@@ -21,16 +20,11 @@ export async function callHttpFunction(
     ...(request.body.length > 0 ? { body: { bytes: request.body } } : {}),
   };
   try {
-    const { response } = await invoke(
-      registry,
-      fn,
-      { inputData: [{ name: fn.triggerName, data: { http } }, ...extraInputs], triggerMetadata: {} },
-      log,
-    );
+    const { response } = await caller.call(fn, { http });
     const answer = response.returnValue?.http;
     return answer === undefined || answer === null ? { status: 204 } : toResponse(answer);
   } catch (error) {
-    const { cause } = error as Error;
+    const { cause = error } = error as Error;
     const text = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
     log({
       level: "error",

@@ -109,6 +109,13 @@ export const durableRows: readonly Row[] = [
     undefined,
     "Activity function 'fail' failed: one",
   ),
+  {
+    area: "activities",
+    rule: "an activity can use the durable client",
+    async run(client, unique) {
+      expect((await client.run("activityWithClient", { key: unique })).output).toBe(true);
+    },
+  },
   outputOf("activities", "a typed task with retry runs like a named one", "typedTasks", undefined, 8),
   {
     area: "retries",

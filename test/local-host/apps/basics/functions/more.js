@@ -251,6 +251,18 @@ df.app.orchestration("handlesThenFails", function* (context) {
     throw error;
   }
 });
+df.app.activity("readsCounter", {
+  extraInputs: [df.input.durableClient()],
+  handler: async (key, context) => {
+    const { entityExists } = await df.getClient(context).readEntityState(new df.EntityId("counter", key));
+    return entityExists;
+  },
+});
+df.app.orchestration("activityWithClient", function* (context) {
+  const { key } = context.df.getInput();
+  yield context.df.callEntity(new df.EntityId("counter", key), "add", 1);
+  return yield context.df.callActivity("readsCounter", key);
+});
 df.app.orchestration("lockAndContinue", function* (context) {
   const { key, left } = context.df.getInput();
   if (left === 0) return "done";
