@@ -1,11 +1,15 @@
+export type WakeKind = "work" | "routine";
+
 /** Where the host takes the time from. All instants are milliseconds since 1970-01-01T00:00:00Z. */
 export interface Clock {
   now(): number;
   /**
-   * Calls back once, at or after `atMs`. At most one wake-up is set per waiter; the returned function withdraws it.
-   * The callback must not throw.
+   * Calls back once, at or after `atMs`; the returned function withdraws it. The callback must not throw.
+   *
+   * @param kind `routine` for what comes round for ever (timer triggers, the purge): a clock that moves by itself
+   *   does not move for that
    */
-  wakeAt(atMs: number, callback: () => void): () => void;
+  wakeAt(atMs: number, callback: () => void, kind?: WakeKind): () => void;
   /** Told whenever the host has nothing left to do before its next wake-up. */
   onIdle?(): void;
 }
@@ -37,7 +41,7 @@ export function monotonic(clock: Clock): Clock {
   let latest = 0;
   return {
     now: () => (latest = Math.max(latest, clock.now())),
-    wakeAt: (atMs, callback) => clock.wakeAt(atMs, callback),
+    wakeAt: (atMs, callback, kind) => clock.wakeAt(atMs, callback, kind),
     onIdle: () => clock.onIdle?.(),
   };
 }
@@ -46,20 +50,19 @@ interface Waiter {
   readonly atMs: number;
   readonly order: number;
   readonly callback: () => void;
+  readonly kind: WakeKind;
 }
 
 /**
  * A clock that stands still until it is told to move, so that timers of months pass at once and in a fixed order.
  *
  * `advance` moves it over every wake-up on the way and lets the host come to rest at each of them. With `autoAdvance`
- * it jumps by itself to the next wake-up whenever the host is idle; use that only for apps whose timer triggers are
- * few, because a timer trigger that fires for ever keeps the clock running for ever.
+ * it jumps by itself to the next durable timer whenever the host is idle; timer triggers fire as it passes them.
  */
 export class VirtualClock implements Clock {
   #nowMs: number;
   #order = 0;
   #waiters: Waiter[] = [];
-  #idleWaiters: (() => void)[] = [];
   readonly #autoAdvance: boolean;
 
   constructor(options: { readonly startAt: Date; readonly autoAdvance?: boolean }) {
@@ -71,8 +74,8 @@ export class VirtualClock implements Clock {
     return this.#nowMs;
   }
 
-  wakeAt(atMs: number, callback: () => void): () => void {
-    const waiter: Waiter = { atMs, order: this.#order++, callback };
+  wakeAt(atMs: number, callback: () => void, kind: WakeKind = "work"): () => void {
+    const waiter: Waiter = { atMs, order: this.#order++, callback, kind };
     this.#waiters.push(waiter);
     return () => {
       this.#waiters = this.#waiters.filter((other) => other !== waiter);
@@ -80,10 +83,9 @@ export class VirtualClock implements Clock {
   }
 
   onIdle(): void {
-    const waiting = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const resolve of waiting) resolve();
-    if (this.#autoAdvance) this.#fireNext(Number.POSITIVE_INFINITY);
+    if (!this.#autoAdvance) return;
+    const work = this.#waiters.filter(({ kind }) => kind === "work");
+    if (work.length > 0) this.#fireNext(Math.min(...work.map(({ atMs }) => atMs)));
   }
 
   /**

@@ -247,8 +247,11 @@ class Host implements RunningHost {
         category: "host",
         message: `Removed ${removed} finished instances older than the purge policy.`,
       });
-    this.#withdrawPurge = this.#clock.wakeAt(nowMs + PURGE_EVERY_MS, () => {
+    const again = (): void => {
+      const leave = this.#busy.enter();
       this.#schedulePurge();
-    });
+      leave();
+    };
+    this.#withdrawPurge = this.#clock.wakeAt(nowMs + PURGE_EVERY_MS, again, "routine");
   }
 }

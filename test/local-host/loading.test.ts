@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import { startHost, type LogEntry } from "../../lib/local-host/index.ts";
 import { buildApp } from "./app-builder.ts";
@@ -165,6 +166,21 @@ describe("the data folder", () => {
     );
     await expect(startHost({ appDirectory: app.path, dataDirectory: data.path })).rejects.toMatchObject({
       code: "HOST_DATA_INVALID",
+    });
+  });
+
+  test("a database of a newer program is refused", async () => {
+    await using app = await buildApp({ "index.js": hello("newer") });
+    await using data = await temporaryDirectory();
+    const options = { appDirectory: app.path, dataDirectory: data.path };
+    await (await startHost(options)).close();
+    {
+      using db = new DatabaseSync(path.join(data.path, "host.sqlite"));
+      db.exec("UPDATE meta SET value = '99' WHERE key = 'format'");
+    }
+    await expect(startHost(options)).rejects.toMatchObject({
+      code: "HOST_DATA_INVALID",
+      message: expect.stringMatching(/newer program/) as string,
     });
   });
 

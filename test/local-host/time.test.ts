@@ -31,6 +31,27 @@ describe("with a virtual clock", () => {
     expect(clock.now()).toBe(START.getTime() + 365 * DAY);
   });
 
+  test("with autoAdvance timer triggers and the purge do not keep the clock running, but fire on the way", async () => {
+    const clock = new VirtualClock({ startAt: START, autoAdvance: true });
+    await using running = await temporaryHost("basics", { clock, purgeAfterMs: 400 * DAY });
+    timerRuns().length = 0;
+    await running.host.whenIdle();
+    expect(clock.now()).toBe(START.getTime());
+    expect((await running.client.run("timer", 10 * DAY)).output).toBe(10 * DAY);
+    await running.host.whenIdle();
+    expect([clock.now() - START.getTime(), timerRuns().length]).toEqual([10 * DAY, 10]);
+  });
+
+  test("a timer that was cancelled does not stop the clock on its way to the next one", async () => {
+    const clock = new VirtualClock({ startAt: START, autoAdvance: true });
+    await using running = await temporaryHost("basics", { clock });
+    const { client } = running;
+    const long = await client.start("timer", 20 * DAY);
+    expect((await client.until(long)).output).toBe(20 * DAY);
+    expect((await client.run("approval", 5 * DAY)).output).toBe("timed out");
+    expect((await client.run("timer", DAY)).output).toBe(DAY);
+  });
+
   test("a nightly function runs once a night, in the given time zone, with the last and the next run told", async () => {
     const clock = new VirtualClock({ startAt: START });
     await using running = await temporaryHost("basics", {

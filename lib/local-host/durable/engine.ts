@@ -129,7 +129,11 @@ export class DurableEngine {
     this.#alarmAt = next;
     this.#withdrawAlarm = this.context.clock.wakeAt(next, () => {
       this.#alarmAt = Number.POSITIVE_INFINITY;
-      if (!this.#isStopped) this.#scan();
+      if (this.#isStopped) return;
+      // Also when nothing is woken (a timer that was cancelled): the clock must hear that the host is at rest again.
+      const leave = this.context.busy.enter();
+      this.#scan();
+      leave();
     });
   }
 }

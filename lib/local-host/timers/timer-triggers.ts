@@ -137,7 +137,7 @@ export class TimerTriggers {
     this.#write(timer, this.#read(timer)?.last ?? null, next ?? null);
     if (next === undefined) return;
     timer.withdraw();
-    timer.withdraw = clock.wakeAt(next, () => void this.#fire(timer, false));
+    timer.withdraw = clock.wakeAt(next, () => void this.#fire(timer, false), "routine");
   }
 
   async #fire(timer: TimerFunction, isPastDue: boolean): Promise<void> {
