@@ -29,7 +29,11 @@ async function verifierAt(now: number, remember: (jti: string, forgetAt: Date) =
 
 function memory() {
   const seen = new Set<string>();
-  return (jti: string) => !seen.has(jti) && seen.add(jti) !== undefined;
+  return (jti: string) => {
+    const isNew = !seen.has(jti);
+    seen.add(jti);
+    return isNew;
+  };
 }
 
 const sign = (by: Keys, changes: Partial<typeof command> = {}) =>
