@@ -55,6 +55,22 @@ describe("loading", () => {
     expect(process.env["COLOUR"]).toBeUndefined();
   });
 
+  test("%NAME% in schedules, routes and host.json is the setting of that name", async () => {
+    const code = `const { app } = require("@azure/functions");
+      app.timer("timed", { schedule: "%SCHEDULE%", handler: () => {} });
+      app.get("routed", { route: "%PLACE%/x", handler: () => ({ body: "there" }) });`;
+    await using started = await startApp({
+      "index.js": code,
+      "local.settings.json": JSON.stringify({
+        Values: { SCHEDULE: "0 0 3 * * *", PLACE: "here", HUB: "MyHub" },
+      }),
+      "host.json": JSON.stringify({ extensions: { durableTask: { hubName: "%HUB%" } } }),
+    });
+    expect(await (await fetch(`${started.host.url}/api/here/x`)).text()).toBe("there");
+    expect((await fetch(started.host.managementUrl("instances?taskHub=MyHub"))).status).toBe(200);
+    expect((await fetch(started.host.managementUrl("instances?taskHub=Other"))).status).toBe(400);
+  });
+
   test("host.json sets the route prefix, and a setting overrides it", async () => {
     const files = {
       "index.js": hello("prefixed"),

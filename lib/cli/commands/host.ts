@@ -8,7 +8,7 @@ const usage = [
   "",
   "Runs a Functions app (Node model v4, Durable Functions) on this machine, without Azure.",
   "  --app DIR           the folder of the app's package.json and host.json",
-  "  --data DIR          history, keys and lock (default: .gcb-host in the app's folder)",
+  "  --data DIR          history, keys and lock (default: .gcb/host in the app's folder)",
   "  --port N            default 7071; 0 takes a free one",
   "  --host ADDRESS      default 127.0.0.1",
   "  --purge-after DAYS  remove finished orchestrations after so many days",
@@ -34,7 +34,7 @@ async function run(args: readonly string[], io: CommandIo): Promise<number> {
   const purgeAfter = values["purge-after"];
   const host = await startHost({
     appDirectory: path.resolve(values.app),
-    dataDirectory: path.resolve(values.data ?? path.join(values.app, ".gcb-host")),
+    dataDirectory: path.resolve(values.data ?? path.join(values.app, ".gcb", "host")),
     port: wholeNumber("--port", values.port, 65_535),
     host: values.host,
     auth: values["no-auth"] ? "off" : "keys",

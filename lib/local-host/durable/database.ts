@@ -29,7 +29,7 @@ export class Database implements Disposable {
    * @throws BackupError HOST_DATA_INVALID when the database is of a newer format or no database
    */
   static async open(directory: string): Promise<Database> {
-    await mkdir(directory, { recursive: true });
+    await mkdir(directory, { recursive: true, mode: 0o700 });
     const lock = await takeLock(directory);
     try {
       const db = openDatabase(path.join(directory, "host.sqlite"));

@@ -94,7 +94,7 @@ app.http("adminLevel", { methods: ["GET"], authLevel: "admin", handler: () => ({
 
 globalThis.timerRuns = [];
 app.timer("nightly", {
-  schedule: "%NIGHTLY_SCHEDULE%",
+  schedule: "0 30 2 * * *",
   handler: (timer) => {
     globalThis.timerRuns.push(timer);
   },
