@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { BackupError } from "../../errors/index.ts";
 import type { Leftover } from "../../contracts/index.ts";
 import type { StorageSnapshot } from "../hyperv-host.ts";
@@ -68,7 +69,7 @@ export function createStorageSnapshots(ask: Ask, settings: PowerShellSettings): 
         tag,
         volumes,
         scriptText: renderCreateScript(volumes, {
-          metadataPath: `${settings.stateDirectory}\\storage-snapshots\\${hexOf(tag)}.cab`,
+          metadataPath: `${settings.stateDirectory}\\storage-snapshots\\${recordFileName(tag)}.cab`,
           provider: settings.storageSnapshotProvider,
           useAlias: settings.diskshadowAlias,
         }),
@@ -259,13 +260,14 @@ async function volumesOf(
   return [...known.values()].map(({ directory, deviceId }, index) => ({
     directory: withBackslash(directory),
     deviceId,
-    mountPoint: `${settings.stateDirectory}\\mounts\\${hexOf(tag)}-${index + 1}`,
+    mountPoint: `${settings.stateDirectory}\\mounts\\${recordFileName(tag)}-${index + 1}`,
   }));
 }
 
-/** How a tag names files: hexadecimal UTF-8, as `ConvertTo-GcbFileName` makes it. */
-function hexOf(tag: string): string {
-  return Buffer.from(tag, "utf8").toString("hex");
+/** How a tag names files, as `ConvertTo-GcbFileName` makes it: hexadecimal UTF-8, longer than 48 bytes its SHA-256. */
+export function recordFileName(tag: string): string {
+  const bytes = Buffer.from(tag, "utf8");
+  return bytes.length > 48 ? createHash("sha256").update(bytes).digest("hex") : bytes.toString("hex");
 }
 
 function withBackslash(path: string): string {

@@ -106,6 +106,7 @@ export const TYPES: ReadonlySet<string> = new Set([
   "System.IO.Path",
   "System.Management.Automation.ErrorRecord",
   "System.Security.AccessControl.FileSystemRights",
+  "System.Security.Cryptography.SHA256",
   "System.Security.Principal.SecurityIdentifier",
   "System.StringComparer",
   "System.StringComparison",
@@ -117,14 +118,14 @@ export const TYPES: ReadonlySet<string> = new Set([
 export const DOTNET_MEMBERS: ReadonlySet<string> = new Set(
   (
     "Add AddRange AccessControlType ASCII Category CategoryInfo CimClass CimClassProperties CimInstanceProperties " +
-    "CimSystemProperties ClassName Combine Contains ContainsKey Copy Count Create CreateDirectory CreateFiles Data Delete " +
-    "ElapsedMilliseconds EndsWith Error Exception Exists ExitCode FileSystemRights Flags FromBase64String " +
+    "CimSystemProperties ClassName Combine ComputeHash Contains ContainsKey Copy Count Create CreateDirectory CreateFiles Data Delete " +
+    "ElapsedMilliseconds EndsWith Error Exception Exists ExitCode FileSystemRights Flags Floor FromBase64String " +
     "FullyQualifiedErrorId GetAccessRules GetAttribute GetBytes GetDirectoryName GetFileName GetFiles GetString Handle " +
     "IdentityReference IndexOf InnerText Key Keys Kill Length LoadXml MachineName Max Message Min Move Name Namespace None " +
     "Ordinal OrdinalIgnoreCase Out OutputEncoding Properties PSEdition PSObject PSVersion ReadAllText Replace ReturnValue " +
     "Reverse ScriptStackTrace SelectNodes SelectSingleNode Serialize ServerName Split StartNew StartsWith Substring " +
     "SystemDirectory ToArray ToByteArray ToLowerInvariant ToString ToUInt32 ToUniversalTime ToUnixTimeMilliseconds " +
-    "ToUpperInvariant Trim Unicode UtcNow UTF8 Value Values WaitForExit WriteAllText WriteLine XmlResolver ChangeExtension"
+    "ToUpperInvariant Trim TrimEnd Unicode UtcNow UTF8 Value Values WaitForExit WriteAllText WriteLine XmlResolver ChangeExtension"
   ).split(" "),
 );
 

@@ -29,6 +29,8 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
     $wanted = [uint64]$Request.lengthBytes
     while ($processed -lt $wanted -and $offsets.Count -lt [int]$Request.maximumRanges) {
         $length = [Math]::Min([uint64]$Request.settings.changeChunkBytes, $wanted - $processed)
+        # "must be less than the size of the virtual disk": a question that could be the whole disk is asked in two parts.
+        if ($length -eq $wanted -and $wanted -ge 2097152) { $length = [uint64]([Math]::Floor($wanted / 2097152) * 1048576) }
         $arguments = @{
             Path       = [string]$Request.path
             LimitId    = [string]$Request.limitId

@@ -35,6 +35,8 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         $isMember = $wanted -contains (ConvertTo-GcbGuid -Text ([string]$setting.VirtualSystemIdentifier))
         foreach ($disk in @(Get-GcbDiskAllocation -Setting $setting)) {
             $path = [string]@($disk.HostResource)[0]
+            if ($path -eq '') { continue }
+            [void]$used.Add($path)
             if ($isMember) { [void]$folders.Add([System.IO.Path]::GetDirectoryName($path)) }
             if (Test-GcbVhdSetPath -Path $path) {
                 if (-not $sets.Add($path)) { continue }
@@ -45,7 +47,12 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
                 }
             }
             elseif ($isMember -or $path.EndsWith('.avhdx', [System.StringComparison]::OrdinalIgnoreCase)) {
-                foreach ($file in @(Get-GcbImageChain -ImageService $images -Path $path)) { [void]$used.Add($file) }
+                try { foreach ($file in @(Get-GcbImageChain -ImageService $images -Path $path)) { [void]$used.Add($file) } }
+                catch {
+                    # Another VM's file may be out of reach; a member's must not be, or its parents would look like orphans.
+                    if ($isMember) { throw }
+                    [Console]::Error.WriteLine('Chain of ' + $path + ': ' + $_.Exception.Message)
+                }
             }
         }
     }

@@ -53,7 +53,7 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
                 $isSet = Test-GcbVhdSetPath -Path $path
                 $rctId = ''
                 if ($ids.ContainsKey([string]$disk.InstanceID)) { $rctId = $ids[[string]$disk.InstanceID] }
-                $diskId = ConvertTo-GcbGuid -Text ([string](Get-GcbImageSetting -ImageService $images -Path $path)['VirtualDiskId'])
+                $diskId = Get-GcbDiskId -ImageService $images -Path $path -VhdSetOrder $Request.settings.vhdSetOrder
                 $id = [string]$member.point.InstanceID
                 if ($isSet) {
                     if ($seen.ContainsKey($diskId)) { continue }

@@ -33,10 +33,9 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         $disks = New-Object -TypeName System.Collections.ArrayList
         foreach ($disk in @(Get-GcbDiskAllocation -Setting $setting)) {
             $hostPath = [string]@($disk.HostResource)[0]
-            $image = Get-GcbImageSetting -ImageService $images -Path $hostPath
             [void]$disks.Add([ordered]@{
                     instanceId = [string]$disk.InstanceID
-                    diskId     = ConvertTo-GcbGuid -Text ([string]$image['VirtualDiskId'])
+                    diskId     = Get-GcbDiskId -ImageService $images -Path $hostPath -VhdSetOrder $Request.settings.vhdSetOrder
                     path       = Get-GcbCreatedPath -ImageService $images -Path $hostPath
                     activePath = $hostPath
                     shared     = (Test-GcbVhdSetPath -Path $hostPath) -or [bool](Get-GcbProperty -InputObject $disk -Name 'PersistentReservationsSupported')

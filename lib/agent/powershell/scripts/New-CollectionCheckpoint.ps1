@@ -71,15 +71,20 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         $failure = $_
         # A job that was asked to stop may still finish: look for its result until the time to settle has passed.
         $clock = [System.Diagnostics.Stopwatch]::StartNew()
+        $isTimeOut = Test-GcbErrorCode -ErrorRecord $failure -Code 'HV_JOB_TIMED_OUT'
         do {
+            $left = $null
             foreach ($candidate in @(Get-GcbSnapshotCollection -Collection $collection)) {
                 if (@($record['before']) -contains [string]$candidate.CollectionID) { continue }
                 try { Remove-GcbSnapshotCollection -Namespace $namespace -SnapshotCollection $candidate -TimeoutMs ([long]$Request.settings.callTimeoutMs) }
-                catch { Stop-GcbVerb -Code 'HV_UNDO_FAILED' -Subject ([string]$candidate.CollectionID) -Message "The checkpoint failed ($($failure.Exception.Message)) and what it left, $($candidate.CollectionID), could not be removed: $($_.Exception.Message)" -Remedy 'The next sweep tries again; Remove-VMSnapshot removes it by hand.' }
+                catch { $left = $_ }
             }
-            $isTimeOut = Test-GcbErrorCode -ErrorRecord $failure -Code 'HV_JOB_TIMED_OUT'
-            if ($isTimeOut) { Start-Sleep -Milliseconds 1000 }
-        } while ($isTimeOut -and $clock.ElapsedMilliseconds -lt [long]$Request.settings.settleMs)
+            $goesOn = ($isTimeOut -or $null -ne $left) -and $clock.ElapsedMilliseconds -lt [long]$Request.settings.settleMs
+            if ($goesOn) { Start-Sleep -Milliseconds 1000 }
+        } while ($goesOn)
+        if ($null -ne $left) {
+            Stop-GcbVerb -Code 'HV_UNDO_FAILED' -Subject $Request.tag -Message "The checkpoint failed ($($failure.Exception.Message)) and what it made could not be removed: $($left.Exception.Message)" -Remedy 'The next sweep tries again; Remove-VMSnapshot removes it by hand.'
+        }
         Remove-GcbRecord -StateDirectory $state -Kind 'checkpoints' -Tag $Request.tag
         throw $failure
     }

@@ -68,15 +68,20 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
     catch {
         $failure = $_
         $clock = [System.Diagnostics.Stopwatch]::StartNew()
+        $isTimeOut = Test-GcbErrorCode -ErrorRecord $failure -Code 'HV_JOB_TIMED_OUT'
         do {
+            $left = $null
             foreach ($candidate in @(Get-GcbCheckpointSetting -VirtualSystem $system -RecoveryOnly)) {
                 if (@($record['before']) -contains ('vm/' + $Request.vmId + '/' + $candidate.InstanceID)) { continue }
                 try { Remove-GcbCheckpoint -Namespace $namespace -Checkpoint $candidate -TimeoutMs ([long]$Request.settings.callTimeoutMs) }
-                catch { Stop-GcbVerb -Code 'HV_UNDO_FAILED' -Subject ([string]$candidate.InstanceID) -Message "The checkpoint failed ($($failure.Exception.Message)) and what it left, $($candidate.InstanceID), could not be removed: $($_.Exception.Message)" -Remedy 'The next sweep tries again; Remove-VMSnapshot removes it by hand.' }
+                catch { $left = $_ }
             }
-            $isTimeOut = Test-GcbErrorCode -ErrorRecord $failure -Code 'HV_JOB_TIMED_OUT'
-            if ($isTimeOut) { Start-Sleep -Milliseconds 1000 }
-        } while ($isTimeOut -and $clock.ElapsedMilliseconds -lt [long]$Request.settings.settleMs)
+            $goesOn = ($isTimeOut -or $null -ne $left) -and $clock.ElapsedMilliseconds -lt [long]$Request.settings.settleMs
+            if ($goesOn) { Start-Sleep -Milliseconds 1000 }
+        } while ($goesOn)
+        if ($null -ne $left) {
+            Stop-GcbVerb -Code 'HV_UNDO_FAILED' -Subject $Request.tag -Message "The checkpoint failed ($($failure.Exception.Message)) and what it made could not be removed: $($left.Exception.Message)" -Remedy 'The next sweep tries again; Remove-VMSnapshot removes it by hand.'
+        }
         Remove-GcbRecord -StateDirectory $state -Kind 'checkpoints' -Tag $Request.tag
         throw $failure
     }

@@ -108,6 +108,25 @@ function Get-GcbImageChain {
     return [string[]]$chain.ToArray()
 }
 
+# The Virtual Disk ID of a disk, lower case. It is what the guest sees, so every file of one chain has the same.
+# INFERRED: for a VHD Set it is read from a data file; whether the .vhds itself carries the same id is not stated.
+function Get-GcbDiskId {
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [Parameter(Mandatory = $true)] [ciminstance] $ImageService,
+        [Parameter(Mandatory = $true)] [string] $Path,
+        [Parameter(Mandatory = $true)] [string] $VhdSetOrder
+    )
+    $file = $Path
+    if (Test-GcbVhdSetPath -Path $Path) {
+        $chain = @(Get-GcbVhdSetChain -ImageService $ImageService -Path $Path -Order $VhdSetOrder)
+        if ($chain.Count -gt 0) { $file = $chain[0] }
+    }
+    $image = Get-GcbImageSetting -ImageService $ImageService -Path $file
+    return (ConvertTo-GcbGuid -Text ([string]$image['VirtualDiskId']))
+}
+
 # The file of a disk as it was created: the first of its chain that is no checkpoint file (.avhdx).
 function Get-GcbCreatedPath {
     [CmdletBinding()]
@@ -225,7 +244,7 @@ function Get-GcbCheckpointDescription {
     param(
         [Parameter(Mandatory = $true)] [ciminstance] $ImageService,
         [Parameter(Mandatory = $true)] [string] $SnapshotCollectionId,
-        [Parameter(Mandatory = $true)] [object[]] $Checkpoints,
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [object[]] $Checkpoints,
         [AllowNull()] [object] $Record
     )
     $members = New-Object -TypeName System.Collections.ArrayList
@@ -422,9 +441,11 @@ function Get-GcbVolume {
         [Parameter(Mandatory = $true)] [string] $Path
     )
     $best = $null
+    # A folder that is itself a mount point comes without the backslash that the mount point has.
+    $wanted = $Path.TrimEnd('\') + '\'
     foreach ($volume in $Volumes) {
         $name = [string]$volume.Name
-        if (-not $Path.StartsWith($name, [System.StringComparison]::OrdinalIgnoreCase)) { continue }
+        if (-not $wanted.StartsWith($name, [System.StringComparison]::OrdinalIgnoreCase)) { continue }
         if ($null -eq $best -or $name.Length -gt ([string]$best.Name).Length) { $best = $volume }
     }
     return $best
@@ -439,6 +460,7 @@ Export-ModuleMember -Function @(
     'Test-GcbVhdSetPath',
     'Get-GcbImageSetting',
     'Get-GcbImageChain',
+    'Get-GcbDiskId',
     'Get-GcbCreatedPath',
     'Get-GcbVhdSetEntry',
     'Get-GcbVhdSetChain',

@@ -24,12 +24,14 @@ function Get-GcbStateFolder {
     return $folder
 }
 
-# File name of a tag: hexadecimal UTF-8, so that no tag can name another folder.
+# File name of a tag: hexadecimal UTF-8, so that no tag can name another folder; long ones by their SHA-256, since paths of
+# Windows PowerShell end at 260 characters. The agent's recordFileName makes the same name.
 function ConvertTo-GcbFileName {
     [CmdletBinding()]
     [OutputType([string])]
     param([Parameter(Mandatory = $true)] [string] $Tag)
     $bytes = [System.Text.Encoding]::UTF8.GetBytes($Tag)
+    if ($bytes.Length -gt 48) { $bytes = [System.Security.Cryptography.SHA256]::Create().ComputeHash($bytes) }
     return ([System.BitConverter]::ToString($bytes)).Replace('-', '').ToLowerInvariant()
 }
 

@@ -125,15 +125,19 @@ function Get-GcbJobErrorText {
     return ($texts.ToArray() -join ' | ')
 }
 
-# Asks a job to stop; says nothing about whether it will. RequestedState 5 = kill. Source: hyperv.md 7 (os-win jobutils).
+# Asks a job to stop; says nothing about whether it will, and never fails: the error that led here counts.
+# RequestedState 5 = kill. Source: hyperv.md 7 (os-win jobutils).
 function Stop-GcbJob {
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [ciminstance] $Job)
-    $current = Get-CimInstance -InputObject $Job
-    if ($script:FinishedJobStates -contains [int]$current.JobState) { return }
-    if ([bool](Get-GcbProperty -InputObject $current -Name 'Cancellable')) {
-        [void](Invoke-CimMethod -InputObject $current -MethodName RequestStateChange -Arguments @{ RequestedState = [uint16]5 })
+    try {
+        $current = Get-CimInstance -InputObject $Job
+        if ($script:FinishedJobStates -contains [int]$current.JobState) { return }
+        if ([bool](Get-GcbProperty -InputObject $current -Name 'Cancellable')) {
+            [void](Invoke-CimMethod -InputObject $current -MethodName RequestStateChange -Arguments @{ RequestedState = [uint16]5 })
+        }
     }
+    catch { [Console]::Error.WriteLine('The job could not be asked to stop: ' + $_.Exception.Message) }
 }
 
 # Polls a job to its end. $null when it has not ended within the time; a failed job ends the verb.
