@@ -16,6 +16,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: "run a Functions app on this machine",
     load: async () => (await import("./commands/host.ts")).default,
   },
+  "simulated-host": {
+    summary: "a Hyper-V host for trials and tests, without Hyper-V",
+    load: async () => (await import("./commands/simulated-host.ts")).default,
+  },
   image: {
     summary: "look at, check, make and convert disk images",
     load: async () => (await import("./commands/image.ts")).default,

@@ -279,6 +279,14 @@ export const ERROR_CODES = {
     "Not everything of a run could be taken back. The message names what failed; ask for the undo again, or remove it by hand.",
 
   // simulated-host
+  SIMULATED_ESTATE_EXISTS:
+    "The folder for a new simulated estate is not empty. Give another folder, or remove that one.",
+  SIMULATED_ESTATE_INVALID:
+    "The folder holds no simulated estate, or a damaged one. Create it anew with gcb simulated-host create.",
+  SIMULATED_ESTATE_IN_USE:
+    "Another simulated host runs the estate. Stop that one; the lock ends with its process.",
+  SIMULATED_HOST_UNREACHABLE:
+    "The simulated host could not be reached. Start it with gcb simulated-host run and give its address.",
 
   // orchestration and functions
   ACTIVITY_FAILED:
