@@ -4,12 +4,11 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 /**
- * A u64 as `number`. What is too large to be exact becomes Infinity, so that every bound refuses it and no
- * arithmetic on it can come back into range.
+ * A u64 as `number`. Above 2^53 it is rounded, but stays above every bound of the format, so that a comparison refuses
+ * it; multiples of 1 MiB are exact all the way up.
  */
 export function readU64(view: DataView, at: number): number {
-  const value = view.getBigUint64(at, true);
-  return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(value);
+  return Number(view.getBigUint64(at, true));
 }
 
 export function writeU64(view: DataView, at: number, value: number): void {

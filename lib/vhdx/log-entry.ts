@@ -213,7 +213,7 @@ function problemOfDescriptor(
     if (length % LOG_SECTOR_BYTES !== 0 || offset + length > Math.max(fileBytes, header.lastFileBytes)) {
       return [
         "VHDX_LOG_ZERO_LENGTH_INVALID",
-        `it would write ${length} zeros at offset ${offset}, which is not 4 KiB sectors inside the file`,
+        `it would write zeros (${length} bytes at offset ${offset}) that are not 4 KiB sectors inside the file`,
       ];
     }
   }

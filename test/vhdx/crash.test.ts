@@ -191,6 +191,60 @@ describe.each([
   },
 );
 
+describe.each([
+  { overwrite: "relocate", hasParent: false },
+  { overwrite: "relocate", hasParent: true },
+] as const)("a writer ($overwrite, with a parent: $hasParent) whose machine loses power", (setup) => {
+  test("finds the disk as at a flush, whichever of the writes since the file's last flush were lost", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { minLength: 2, maxLength: 10 }),
+        fc.infiniteStream(fc.boolean()),
+        async (steps, isKept) => {
+          const { file, parent, content } = await disksFor(setup);
+          const stable = await copyOf(file);
+          const { journal, moments } = await run(steps, file, parent, setup.overwrite, content);
+          let settled = 0;
+          for (const [index, change] of journal.changes.entries()) {
+            while (journal.changes[settled]!.flushes < change.flushes) {
+              await applyChange(stable, journal.changes[settled]!);
+              settled++;
+            }
+            const found = await copyOf(stable);
+            for (const each of journal.changes.slice(settled, index + 1)) {
+              if (isKept.next().value) await applyChange(found, each);
+            }
+            const disk = await openVhdx(found, parent === undefined ? {} : { parent });
+            const flushes = candidates(moments, index + 1).filter((each) => each.acknowledged !== undefined);
+            expect(isOneOf(await contentOf(disk), flushes)).toBe(true);
+          }
+        },
+      ),
+      { numRuns: RUNS / 2 },
+    );
+  });
+});
+
+test("a log that goes round its ring many times can be cut anywhere", async () => {
+  const { file, content } = await disksFor({ overwrite: "relocate", hasParent: false });
+  const replica = await copyOf(file);
+  const steps = Array.from({ length: 160 }, (_, index): Step[] => [
+    { kind: "write", at: 0.4, sectors: 1, fill: index + 1 },
+    { kind: "flush" },
+  ]).flat();
+  const { journal, moments } = await run(steps, file, undefined, "relocate", content);
+  const logBytes = journal.changes
+    .filter((each) => each.kind === "write" && each.offsetBytes >= MIB && each.offsetBytes < 2 * MIB)
+    .reduce((sum, each) => sum + (each.kind === "write" ? each.data.length : 0), 0);
+  expect(logBytes).toBeGreaterThan(MIB); // it did go round
+  for (const [index, change] of journal.changes.entries()) {
+    await applyChange(replica, change);
+    const found = await contentOf(await openVhdx(replica));
+    const flushes = candidates(moments, index + 1).filter((each) => each.acknowledged !== undefined);
+    expect(isOneOf(found, flushes)).toBe(true);
+  }
+});
+
 test("a replay into the file that is itself cut can be begun again at any change", async () => {
   const { file, content } = await disksFor({ overwrite: "relocate", hasParent: false });
   const disk = await openVhdxForWrite(file);

@@ -5,9 +5,13 @@ export type FileChange =
   | { readonly file: string; readonly kind: "write"; readonly offsetBytes: number; readonly data: Uint8Array }
   | { readonly file: string; readonly kind: "resize"; readonly sizeBytes: number };
 
+/** A change, and how many flushes of its file had ended before it was made. */
+export type TimedChange = FileChange & { readonly flushes: number };
+
 /** A journal of changes and of what was promised at which moment, shared by the files of one test. */
 export class CutJournal {
-  readonly changes: FileChange[] = [];
+  readonly changes: TimedChange[] = [];
+  #flushes = 0;
 
   /** The file itself, noting every change of it. */
   watch(name: string, file: ByteFile): ByteFile {
@@ -18,12 +22,21 @@ export class CutJournal {
       },
       read: (offsetBytes, target) => file.read(offsetBytes, target),
       write: (offsetBytes, data) => {
-        changes.push({ file: name, kind: "write", offsetBytes, data: Uint8Array.from(data) });
+        changes.push({
+          file: name,
+          kind: "write",
+          offsetBytes,
+          data: Uint8Array.from(data),
+          flushes: this.#flushes,
+        });
         return file.write(offsetBytes, data);
       },
-      flush: () => file.flush(),
+      flush: async () => {
+        await file.flush();
+        this.#flushes++;
+      },
       resize: (sizeBytes) => {
-        changes.push({ file: name, kind: "resize", sizeBytes });
+        changes.push({ file: name, kind: "resize", sizeBytes, flushes: this.#flushes });
         return file.resize(sizeBytes);
       },
     };

@@ -1,3 +1,4 @@
+import type { ByteRange } from "../../lib/contracts/index.ts";
 import {
   createDifferencing,
   createVhdx,
@@ -20,6 +21,12 @@ export async function contentOf(disk: VirtualDisk): Promise<Uint8Array> {
   const content = new Uint8Array(disk.sizeBytes);
   await disk.read(0, content);
   return content;
+}
+
+export async function rangesOf(ranges: AsyncIterable<ByteRange>): Promise<ByteRange[]> {
+  const all: ByteRange[] = [];
+  for await (const range of ranges) all.push(range);
+  return all;
 }
 
 /** Index of the first byte that differs, -1 when there is none: says more than a comparison of megabytes. */
