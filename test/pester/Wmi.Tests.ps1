@@ -137,3 +137,28 @@ Describe 'which record speaks of a checkpoint' {
         Find-GcbCheckpointRecord -Records @($script:Intent) -SnapshotCollectionId 'new' -CollectionId 'c' -Checkpoints $late | Should -BeNullOrEmpty
     }
 }
+
+Describe 'which record speaks of a reference point' {
+    BeforeAll {
+        $script:Disk = [pscustomobject]@{ vmId = 'a' }
+        $script:Cut = [pscustomobject]@{ tag = 'cut'; referencePointCollectionId = ''; before = @('old'); checkpointDisks = @($script:Disk) }
+        $script:Known = [pscustomobject]@{ tag = 'known'; referencePointCollectionId = 'g'; before = @(); checkpointDisks = @($script:Disk) }
+    }
+    It 'is the one with its id' {
+        (Find-GcbReferenceRecord -Records @($script:Cut, $script:Known) -GroupId 'g' -VmId 'a').tag | Should -BeExactly 'known'
+    }
+    It 'is the intent of a conversion that was cut off, for what it made and nothing else' {
+        (Find-GcbReferenceRecord -Records @($script:Cut) -GroupId 'new' -VmId 'a').tag | Should -BeExactly 'cut'
+        Find-GcbReferenceRecord -Records @($script:Cut) -GroupId 'old' -VmId 'a' | Should -BeNullOrEmpty
+        Find-GcbReferenceRecord -Records @($script:Cut) -GroupId 'new' -VmId 'b' | Should -BeNullOrEmpty
+    }
+}
+
+Describe 'the tracking id of a disk' {
+    It 'is found by its own id, else by controller and place' {
+        $ids = @{ 'Microsoft:VM\C\0\0\L' = '1'; 'Microsoft:VM\C\0\1\L' = '2' }
+        Find-GcbTrackingId -TrackingIds $ids -DiskInstanceId 'Microsoft:VM\C\0\1\L' | Should -BeExactly '2'
+        Find-GcbTrackingId -TrackingIds $ids -DiskInstanceId 'Microsoft:CHECKPOINT\C\0\0\L' | Should -BeExactly '1'
+        Find-GcbTrackingId -TrackingIds $ids -DiskInstanceId 'Microsoft:CHECKPOINT\C\0\7\L' | Should -BeExactly ''
+    }
+}

@@ -3,8 +3,8 @@
     Turns a recovery checkpoint into reference points and waits until its files are merged.
 .DESCRIPTION
     Input: { settings, snapshotCollectionId, mergeTimeoutMs }. Output: a reference point collection.
-    The record of the result is written before the wait for the merge, so that a run that is killed while it waits finds the
-    reference point again. A second call after the checkpoint is gone finds it by the record.
+    An intent is written before the conversion and the result before the wait for the merge, so that a run that is killed at
+    any point finds its reference point again. A second call after the checkpoint is gone finds it by the record.
     Source: hyperv.md 1.3 and 1.2 (ConvertToReferencePoint), 1.5 (the two arrays), 3 step 8.
     INFERRED (open question 3): the VHD Set keeps the checkpoint's entry as a reference without data.
 #>
@@ -20,24 +20,6 @@ Import-Module -Name ([System.IO.Path]::Combine($PSScriptRoot, 'modules', 'Gcb.Pr
 Import-Module -Name ([System.IO.Path]::Combine($PSScriptRoot, 'modules', 'Gcb.Wmi.psm1'))
 Import-Module -Name ([System.IO.Path]::Combine($PSScriptRoot, 'modules', 'Gcb.State.psm1'))
 Import-Module -Name ([System.IO.Path]::Combine($PSScriptRoot, 'modules', 'Gcb.HyperV.psm1'))
-
-# The tracking id of a disk in a reference point. The arrays name disks of the VM, the checkpoint has its own: they agree
-# in the part after the last separator of VM and checkpoint ids. INFERRED (hyperv.md 1.5, VirtualDiskIdentifiers).
-function Find-TrackingId {
-    [CmdletBinding()]
-    [OutputType([string])]
-    param(
-        [Parameter(Mandatory = $true)] [ciminstance] $ReferencePoint,
-        [Parameter(Mandatory = $true)] [string] $DiskInstanceId
-    )
-    $ids = Get-GcbTrackingId -ReferencePoint $ReferencePoint
-    if ($ids.ContainsKey($DiskInstanceId)) { return $ids[$DiskInstanceId] }
-    $place = $DiskInstanceId.Substring($DiskInstanceId.IndexOf('\') + 1)
-    foreach ($key in @($ids.Keys)) {
-        if ($key.Substring($key.IndexOf('\') + 1) -eq $place) { return $ids[$key] }
-    }
-    return ''
-}
 
 Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
     param([pscustomobject] $Request)
@@ -61,7 +43,8 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
     }
     $records = @(Get-GcbRecord -StateDirectory $state -Kind 'checkpoints' | Where-Object -FilterScript { [string]$_.snapshotCollectionId -eq $id })
 
-    $known = @(Get-GcbRecord -StateDirectory $state -Kind 'reference-points' | Where-Object -FilterScript { [string]$_.snapshotCollectionId -eq $id })
+    $allKnown = @(Get-GcbRecord -StateDirectory $state -Kind 'reference-points')
+    $known = @($allKnown | Where-Object -FilterScript { [string]$_.snapshotCollectionId -eq $id -and [string]$_.referencePointCollectionId -ne '' })
     if ($checkpoints.Count -eq 0) {
         if ($known.Count -eq 0) {
             Stop-GcbVerb -Code 'HV_NOT_FOUND' -Subject $id -Message "Recovery checkpoint $id does not exist and no reference point was made of it." -Remedy 'Start the backup again.'
@@ -72,6 +55,30 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
     $checkpointRecord = $null
     if ($records.Count -gt 0) { $checkpointRecord = $records[0] }
     $description = Get-GcbCheckpointDescription -ImageService $images -SnapshotCollectionId $id -Checkpoints $checkpoints -Record $checkpointRecord
+    # The intent: what to look for when this shell ends between the conversion and the record of its result.
+    $vmIds = @($description['members'] | ForEach-Object -Process { $_.vmId })
+    foreach ($old in $allKnown) {
+        $oldVmIds = @($old.checkpointDisks | ForEach-Object -Process { $_.vmId })
+        $overlap = @($vmIds | Where-Object -FilterScript { $oldVmIds -contains $_ })
+        if ([string]$old.referencePointCollectionId -eq '' -and $overlap.Count -gt 0) { Remove-GcbRecord -StateDirectory $state -Kind 'reference-points' -Tag ('intent/' + $old.snapshotCollectionId) }
+    }
+    $before = New-Object -TypeName System.Collections.ArrayList
+    foreach ($vmId in $vmIds) {
+        $member = Get-GcbVirtualSystem -Namespace $namespace -VmId $vmId
+        if ($null -eq $member) { continue }
+        foreach ($point in @(Get-GcbReferencePoint -VirtualSystem $member)) { [void]$before.Add((Get-GcbReferencePointGroup -ReferencePoint $point -VmId $vmId)) }
+    }
+    Save-GcbRecord -StateDirectory $state -Kind 'reference-points' -Tag ('intent/' + $id) -Record ([ordered]@{
+            tag                        = [string]$description['tag']
+            snapshotCollectionId       = $id
+            referencePointCollectionId = ''
+            before                     = $before.ToArray()
+            createdAtMs                = ConvertTo-GcbUnixMs -Time ([datetime]::UtcNow)
+            disks                      = @($description['disks'] | Where-Object -FilterScript { $_.shared } | ForEach-Object -Process {
+                    [ordered]@{ diskId = $_.diskId; path = $_.path; shared = $true; id = $_.setSnapshotId; rctId = $_.rctId }
+                })
+            checkpointDisks            = @($description['disks'])
+        })
     if ($isSingle) {
         $service = Get-GcbService -Namespace $Request.settings.namespace -ClassName Msvm_VirtualSystemSnapshotService
         $outcome = Invoke-GcbMethod -Target $service -MethodName ConvertToReferencePoint -Arguments @{ AffectedSnapshot = $checkpoints[0] } -Subject $id -TimeoutMs ([long]$Request.settings.callTimeoutMs)
@@ -104,7 +111,7 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         }
         foreach ($point in $points) {
             if ((ConvertTo-GcbGuid -Text ([string]$point.VirtualSystemIdentifier)) -ne $disk['vmId']) { continue }
-            $rctId = Find-TrackingId -ReferencePoint $point -DiskInstanceId $disk['instanceId']
+            $rctId = Find-GcbTrackingId -TrackingIds (Get-GcbTrackingId -ReferencePoint $point) -DiskInstanceId $disk['instanceId']
             if ($rctId -ne '') {
                 [void]$disks.Add([ordered]@{ diskId = $disk['diskId']; path = $disk['path']; shared = $false; id = [string]$point.InstanceID; rctId = $rctId })
             }
@@ -115,11 +122,13 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         tag                        = [string]$description['tag']
         snapshotCollectionId       = $id
         referencePointCollectionId = $madeId
+        before                     = @()
         createdAtMs                = ConvertTo-GcbUnixMs -Time ([datetime]::UtcNow)
         disks                      = $disks.ToArray()
         checkpointDisks            = @($description['disks'])
     }
     Save-GcbRecord -StateDirectory $state -Kind 'reference-points' -Tag $madeId -Record $record
+    Remove-GcbRecord -StateDirectory $state -Kind 'reference-points' -Tag ('intent/' + $id)
     foreach ($old in $records) { Remove-GcbRecord -StateDirectory $state -Kind 'checkpoints' -Tag $old.tag }
     Wait-GcbMerge -Namespace $Request.settings.namespace -ImageService $images -Disks @($description['disks']) -VhdSetOrder $Request.settings.vhdSetOrder -TimeoutMs ([long]$Request.mergeTimeoutMs)
     $record

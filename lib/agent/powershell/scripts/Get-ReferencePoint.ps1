@@ -33,26 +33,29 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         foreach ($point in @(Get-GcbReferencePoint -VirtualSystem $system)) {
             # ReferencePointType 2 = RCT; a replica's log points are not ours. Source: hyperv.md 1.5.
             if ([int]$point.ReferencePointType -ne 2) { continue }
-            $holder = Get-CimAssociatedInstance -InputObject $point -Association Msvm_CollectedReferencePoints -ResultClassName Msvm_ReferencePointCollection | Select-Object -First 1
-            $groupId = if ($null -eq $holder) { 'vm/' + $vmId + '/' + $point.InstanceID } else { [string]$holder.CollectionID }
+            $groupId = Get-GcbReferencePointGroup -ReferencePoint $point -VmId $vmId
             if (-not $groups.Contains($groupId)) { $groups[$groupId] = New-Object -TypeName System.Collections.ArrayList }
-            [void]$groups[$groupId].Add([pscustomobject]@{ system = $system; point = $point })
+            [void]$groups[$groupId].Add([pscustomobject]@{ system = $system; point = $point; vmId = [string]$vmId })
         }
     }
     $setEntries = @{}
     $found = New-Object -TypeName System.Collections.ArrayList
     foreach ($groupId in @($groups.Keys)) {
-        $record = $null
-        foreach ($candidate in $records) { if ($candidate.referencePointCollectionId -eq $groupId) { $record = $candidate } }
+        $members = $groups[$groupId].ToArray()
+        $record = Find-GcbReferenceRecord -Records $records -GroupId $groupId -VmId $members[0].vmId
         $disks = New-Object -TypeName System.Collections.ArrayList
         $seen = @{}
-        foreach ($member in $groups[$groupId].ToArray()) {
-            $ids = Get-GcbTrackingId -ReferencePoint $member.point
+        foreach ($member in $members) {
+            $ids = @{}
+            try { $ids = Get-GcbTrackingId -ReferencePoint $member.point }
+            catch {
+                # A reference point that contradicts itself is found, but names no disk: those are read completely.
+                if (-not (Test-GcbErrorCode -ErrorRecord $_ -Code 'HV_REFERENCE_POINT_LOST')) { throw }
+            }
             foreach ($disk in @(Get-GcbDiskAllocation -Setting (Get-GcbRealizedSetting -VirtualSystem $member.system))) {
                 $path = [string]@($disk.HostResource)[0]
                 $isSet = Test-GcbVhdSetPath -Path $path
-                $rctId = ''
-                if ($ids.ContainsKey([string]$disk.InstanceID)) { $rctId = $ids[[string]$disk.InstanceID] }
+                $rctId = Find-GcbTrackingId -TrackingIds $ids -DiskInstanceId ([string]$disk.InstanceID)
                 $diskId = Get-GcbDiskId -ImageService $images -Path $path -VhdSetOrder $Request.settings.vhdSetOrder
                 $id = [string]$member.point.InstanceID
                 if ($isSet) {
@@ -71,6 +74,20 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
                 if ($rctId -eq '') { continue }
                 [void]$disks.Add([ordered]@{ diskId = $diskId; path = $path; shared = $isSet; id = $id; rctId = $rctId })
             }
+        }
+        if ($null -ne $record -and [string]$record.referencePointCollectionId -eq '') {
+            # The intent has found its result: from now on the record names it, so that a removal finds the sets' entries too.
+            $completed = [ordered]@{
+                tag                        = [string]$record.tag
+                snapshotCollectionId       = [string]$record.snapshotCollectionId
+                referencePointCollectionId = $groupId
+                before                     = @()
+                createdAtMs                = [long]$record.createdAtMs
+                disks                      = $disks.ToArray()
+                checkpointDisks            = @($record.checkpointDisks)
+            }
+            Save-GcbRecord -StateDirectory $Request.settings.stateDirectory -Kind 'reference-points' -Tag $groupId -Record $completed
+            Remove-GcbRecord -StateDirectory $Request.settings.stateDirectory -Kind 'reference-points' -Tag ('intent/' + $record.snapshotCollectionId)
         }
         [void]$found.Add([ordered]@{
                 referencePointCollectionId = $groupId

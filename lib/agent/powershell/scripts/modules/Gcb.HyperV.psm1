@@ -416,6 +416,38 @@ function Get-GcbReferencePoint {
     return @(Get-CimAssociatedInstance -InputObject $VirtualSystem -Association Msvm_ReferencePointOfVirtualSystem -ResultClassName Msvm_VirtualSystemReferencePoint)
 }
 
+# The id under which the agent knows a reference point: its collection's, or VM and instance for one that stands alone.
+function Get-GcbReferencePointGroup {
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [Parameter(Mandatory = $true)] [ciminstance] $ReferencePoint,
+        [Parameter(Mandatory = $true)] [string] $VmId
+    )
+    $holder = Get-CimAssociatedInstance -InputObject $ReferencePoint -Association Msvm_CollectedReferencePoints -ResultClassName Msvm_ReferencePointCollection | Select-Object -First 1
+    if ($null -eq $holder) { return 'vm/' + $VmId + '/' + $ReferencePoint.InstanceID }
+    return [string]$holder.CollectionID
+}
+
+# The record of a reference point: by id, else the open intent of a conversion of this VM that was cut off before it could
+# write down what it made. An intent has no id; what was there before it is not its result.
+function Find-GcbReferenceRecord {
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [object[]] $Records,
+        [Parameter(Mandatory = $true)] [string] $GroupId,
+        [Parameter(Mandatory = $true)] [string] $VmId
+    )
+    foreach ($record in $Records) {
+        if ([string]$record.referencePointCollectionId -eq $GroupId) { return $record }
+    }
+    foreach ($record in $Records) {
+        $vmIds = @($record.checkpointDisks | ForEach-Object -Process { $_.vmId })
+        if ([string]$record.referencePointCollectionId -eq '' -and $vmIds -contains $VmId -and -not (@($record.before) -contains $GroupId)) { return $record }
+    }
+    return $null
+}
+
 # The tracking id of each disk of a reference point: disk InstanceID -> RCT id.
 # Source: hyperv.md 1.5; arrays of different length are refused (bareos).
 function Get-GcbTrackingId {
@@ -430,6 +462,24 @@ function Get-GcbTrackingId {
     $map = @{}
     for ($index = 0; $index -lt $disks.Count; $index++) { $map[[string]$disks[$index]] = [string]$ids[$index] }
     return $map
+}
+
+# The tracking id of a disk among those of a reference point; '' when it has none. The ids name disks of the VM or of its
+# checkpoint: both agree in all that comes after the first separator (controller and place).
+# INFERRED (hyperv.md 1.5, VirtualDiskIdentifiers).
+function Find-GcbTrackingId {
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [Parameter(Mandatory = $true)] [hashtable] $TrackingIds,
+        [Parameter(Mandatory = $true)] [string] $DiskInstanceId
+    )
+    if ($TrackingIds.ContainsKey($DiskInstanceId)) { return $TrackingIds[$DiskInstanceId] }
+    $place = $DiskInstanceId.Substring($DiskInstanceId.IndexOf('\') + 1)
+    foreach ($key in @($TrackingIds.Keys)) {
+        if ($key.Substring($key.IndexOf('\') + 1) -eq $place) { return $TrackingIds[$key] }
+    }
+    return ''
 }
 
 # The volume that holds a path: the one whose mount point is the longest prefix.
@@ -476,6 +526,9 @@ Export-ModuleMember -Function @(
     'Wait-GcbMerge',
     'Get-GcbPendingMerge',
     'Get-GcbReferencePoint',
+    'Get-GcbReferencePointGroup',
+    'Find-GcbReferenceRecord',
     'Get-GcbTrackingId',
+    'Find-GcbTrackingId',
     'Get-GcbVolume'
 )
