@@ -100,7 +100,7 @@ export class Activities {
   #claim(limit: number, nowMs: number): WorkRow[] {
     const { db } = this.#engine;
     const rows = db.all<WorkRow>(
-      "SELECT seq, kind, instance, execution, task, name, input, attempts FROM work WHERE leased_at = 0 AND not_before <= ? ORDER BY seq LIMIT ?",
+      "SELECT seq, kind, instance, execution, task, name, input, attempts FROM work INDEXED BY work_in_order WHERE leased_at = 0 AND not_before <= ? ORDER BY seq LIMIT ?",
       nowMs,
       limit,
     );

@@ -24,9 +24,6 @@ const BatchReply = z.object({
 });
 type BatchReply = z.infer<typeof BatchReply>;
 
-/** Messages looked at in one go. */
-const SCAN_LIMIT = 1000;
-
 /**
  * Runs entities: one batch of operations at a time per entity, in the order in which they arrived. The new state, the
  * answers, the signals and the removal of the messages are one transaction.
@@ -72,46 +69,46 @@ export class Entities {
 
   /** Takes one lock message or one batch of operations. @returns whether there may be more to do */
   async #step(id: string): Promise<boolean> {
-    const { db, clock, settings } = this.#engine;
-    const rows = db.all<EntityInboxRow>(
-      "SELECT seq, visible_at, message FROM entity_inbox WHERE entity = ? AND visible_at <= ? ORDER BY visible_at, seq LIMIT ?",
-      id,
-      clock.now(),
-      SCAN_LIMIT,
-    );
+    const { db, settings } = this.#engine;
     const entity = db.get<EntityRow>("SELECT * FROM entities WHERE id = ?", id);
-    const batch: { row: EntityInboxRow; operation: Operation }[] = [];
-    for (const row of rows) {
-      const message = EntityMessage.parse(JSON.parse(row.message));
-      if (message.kind === "op") {
-        const isFree =
-          entity?.locked_for === null ||
-          entity?.locked_for === undefined ||
-          entity.locked_for === message.parent;
-        if (!isFree) continue;
-        batch.push({ row, operation: message });
-        if (batch.length >= (this.#suspects.has(id) ? 1 : settings.maxEntityOperationBatchSize)) break;
-        continue;
-      }
-      if (
-        message.kind === "release"
-          ? entity?.locked_by !== message.id
-          : entity?.locked_by !== null && entity?.locked_by !== undefined
-      ) {
-        // A lock request behind another lock waits; a release of a lock that is not held is void.
-        if (message.kind === "release") {
-          this.#drop(row);
-          return true;
-        }
-        continue;
-      }
-      if (batch.length > 0) break;
-      this.#changeLock(id, row, message);
+    const limit = this.#suspects.has(id) ? 1 : settings.maxEntityOperationBatchSize;
+    const waiting = this.#due(id, entity?.locked_for ?? null, limit).map((row) => ({
+      row,
+      message: EntityMessage.parse(JSON.parse(row.message)),
+    }));
+    const [first] = waiting;
+    if (first === undefined) return false;
+    if (first.message.kind !== "op") {
+      this.#changeLock(id, first.row, first.message);
       return true;
     }
-    if (batch.length === 0) return false;
+    const batch: { readonly row: EntityInboxRow; readonly operation: Operation }[] = [];
+    for (const { row, message } of waiting) {
+      if (message.kind !== "op") break;
+      batch.push({ row, operation: message });
+    }
     await this.#runBatch(id, entity, batch);
     return true;
+  }
+
+  /** Messages in their order; while the entity is locked, only those of the instance that holds the lock. */
+  #due(id: string, owner: string | null, limit: number): EntityInboxRow[] {
+    const { db, clock } = this.#engine;
+    const nowMs = clock.now();
+    return owner === null
+      ? db.all<EntityInboxRow>(
+          "SELECT seq, visible_at, message FROM entity_inbox WHERE entity = ? AND visible_at <= ? ORDER BY visible_at, seq LIMIT ?",
+          id,
+          nowMs,
+          limit,
+        )
+      : db.all<EntityInboxRow>(
+          "SELECT seq, visible_at, message FROM entity_inbox WHERE entity = ? AND sender = ? AND visible_at <= ? ORDER BY visible_at, seq LIMIT ?",
+          id,
+          owner,
+          nowMs,
+          limit,
+        );
   }
 
   #drop(row: EntityInboxRow): void {
@@ -125,7 +122,8 @@ export class Entities {
     db.transaction(() => {
       this.#drop(row);
       if (message.kind === "release") {
-        this.#save(id, { locked_by: null, locked_for: null }, nowMs);
+        const held = db.get<EntityRow>("SELECT * FROM entities WHERE id = ?", id)?.locked_by;
+        if (held === message.id) this.#save(id, { locked_by: null, locked_for: null }, nowMs);
         return;
       }
       const owner = store.get(message.parent);

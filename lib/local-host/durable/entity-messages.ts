@@ -52,8 +52,9 @@ export function sendToEntity(
   nowMs: number,
 ): () => void {
   db.run(
-    "INSERT INTO entity_inbox (entity, visible_at, message) VALUES (?, ?, ?)",
+    "INSERT INTO entity_inbox (entity, sender, visible_at, message) VALUES (?, ?, ?, ?)",
     entity,
+    message.parent,
     visibleAt,
     JSON.stringify(message),
   );

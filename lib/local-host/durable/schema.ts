@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS work (
   attempts INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS work_by_lease ON work (leased_at, not_before);
+CREATE INDEX IF NOT EXISTS work_in_order ON work (leased_at, seq);
 CREATE INDEX IF NOT EXISTS work_by_instance ON work (instance);
 CREATE TABLE IF NOT EXISTS entities (
   id TEXT PRIMARY KEY,
@@ -68,10 +69,12 @@ CREATE INDEX IF NOT EXISTS entities_by_lock ON entities (locked_for) WHERE locke
 CREATE TABLE IF NOT EXISTS entity_inbox (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   entity TEXT NOT NULL,
+  sender TEXT,
   visible_at INTEGER NOT NULL,
   message TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS entity_inbox_by_entity ON entity_inbox (entity, visible_at);
+CREATE INDEX IF NOT EXISTS entity_inbox_by_sender ON entity_inbox (entity, sender, visible_at);
 CREATE INDEX IF NOT EXISTS entity_inbox_by_time ON entity_inbox (visible_at, entity);
 CREATE TABLE IF NOT EXISTS entity_attempts (entity TEXT PRIMARY KEY, attempts INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (

@@ -416,6 +416,29 @@ export const durableRows: readonly Row[] = [
   },
   {
     area: "entity locks",
+    rule: "what others send to a locked entity waits, however much it is, and is done after the release",
+    embeddedOnly: "needs extension 3.13",
+    async run(client, unique) {
+      const id = await client.start("lockAndWait", unique);
+      for (;;) if ((await client.status(id)).customStatus === "locked") break;
+      const signals = Array.from({ length: 300 }, () =>
+        client.manage(`entities/counter/${unique}?op=add`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: "1",
+        }),
+      );
+      await Promise.all(signals);
+      expect(await balance(client, unique)).toBeUndefined();
+      await client.client("raiseEvent", id, "go", 1);
+      expect((await client.until(id)).output).toBe(5);
+      await eventually(async () => {
+        expect(await balance(client, unique)).toBe(305);
+      });
+    },
+  },
+  {
+    area: "entity locks",
     rule: "continue-as-new gives a lock back",
     embeddedOnly: "needs extension 3.13",
     async run(client, unique) {

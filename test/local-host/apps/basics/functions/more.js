@@ -263,6 +263,16 @@ df.app.orchestration("activityWithClient", function* (context) {
   yield context.df.callEntity(new df.EntityId("counter", key), "add", 1);
   return yield context.df.callActivity("readsCounter", key);
 });
+df.app.orchestration("lockAndWait", function* (context) {
+  const id = new df.EntityId("counter", context.df.getInput());
+  const lock = yield context.df.lock(id);
+  context.df.setCustomStatus("locked");
+  yield context.df.waitForExternalEvent("go");
+  yield context.df.callEntity(id, "add", 5);
+  const value = yield context.df.callEntity(id, "get");
+  lock.release();
+  return value;
+});
 df.app.orchestration("lockAndContinue", function* (context) {
   const { key, left } = context.df.getInput();
   if (left === 0) return "done";
