@@ -59,7 +59,10 @@ async function openHost({ host }: AgentConfig, log: AgentLog): Promise<OpenHost>
   switch (host.kind) {
     case "simulated": {
       const { connectSimulatedHost } = await import("../../simulated-host/index.ts");
-      return { host: connectSimulatedHost({ url: host.url }), [Symbol.asyncDispose]: () => Promise.resolve() };
+      return {
+        host: connectSimulatedHost({ url: host.url }),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      };
     }
     case "hyper-v": {
       const { createPowerShellHost, PowerShellSettings } = await import("../../agent/powershell/index.ts");

@@ -1,32 +1,28 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { BackupError } from "../../errors/index.ts";
-import { startService, type ServiceProcess } from "./service-process.ts";
+import type { ServiceOptions } from "./service-process.ts";
 
 /** The publicly documented account of every storage emulator; it protects nothing. */
 const ACCOUNT = "devstoreaccount1";
 const KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/** Azurite's blob service on a free loopback port, its data in `folder`. */
-export async function startAzurite(
+/** Azurite's blob service on loopback, its data in `folder`. */
+export function azuriteService(
   folder: string,
   logFile: string,
-  port = 0,
-): Promise<ServiceProcess<{ readonly port: number }>> {
-  const script = azuriteScript();
-  return startService({
+  port: number,
+): ServiceOptions<{ readonly port: number }> {
+  return {
     name: "azurite",
     nodeArguments: [
-      script,
+      azuriteScript(),
       ...["--blobHost", "127.0.0.1", "--blobPort", String(port), "--location", folder],
       ...["--disableTelemetry", "--skipApiVersionCheck", "--silent"],
     ],
     logFile,
-    readyWhen: (line) => {
-      const listening = /listens on http:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-      return listening === undefined ? undefined : { port: Number(listening) };
-    },
-  });
+    readyWhen: (line) => (line.includes("successfully listens on") ? { port } : undefined),
+  };
 }
 
 export function azuriteConnectionString(port: number): string {

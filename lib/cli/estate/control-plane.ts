@@ -66,12 +66,14 @@ export function connectControlPlane(url: string, functionKey: string): ControlPl
   /** Undefined while the function app cannot be reached: it may be restarting, and a run survives that. */
   async function statusOf(run: StartedRun, signal: AbortSignal): Promise<z.infer<typeof Status> | undefined> {
     try {
-      const response = await fetch(run.statusQueryGetUri, { headers, signal });
+      // The status URL brings its own key.
+      const response = await fetch(run.statusQueryGetUri, { signal });
       if (response.status >= 500 || response.status === 404) return undefined;
+      if (!response.ok) throw refused(`GET ${run.runId}`, response.status, await response.text());
       return Status.parse(await response.json());
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof z.ZodError) throw error;
+      if (error instanceof z.ZodError || error instanceof BackupError) throw error;
       return undefined;
     }
   }
