@@ -32,6 +32,7 @@ export async function openDocumentedHost(
     fake,
     members: documented.members.map((id) => VmId.parse(id)),
     sharedPath: documented.sharedPath,
+    sharedBytes: 1_073_741_824,
     async [Symbol.asyncDispose]() {
       await host[Symbol.asyncDispose]();
       await fake[Symbol.asyncDispose]();

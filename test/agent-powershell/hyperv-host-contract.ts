@@ -10,12 +10,13 @@ export interface HostUnderTest extends AsyncDisposable {
   readonly members: readonly VmId[];
   /** Path of the `.vhds` that all members share. */
   readonly sharedPath: string;
-  /** Writes to the shared disk in its first GiB, where the host is one that can be written to. */
+  /** Virtual size of the shared disk, or less when only its beginning is of interest. */
+  readonly sharedBytes: number;
+  /** Resolves when the members have written to that part of the shared disk, where the host has members that write. */
   readonly write?: () => Promise<void>;
 }
 
 const STRANGER = VmId.parse("99999999-9999-4999-8999-999999999999");
-const GIB = 1_073_741_824;
 
 async function rejection(promise: Promise<unknown>): Promise<BackupError> {
   const error: unknown = await promise.then(
@@ -242,7 +243,7 @@ export function describeHyperVHost(name: string, open: () => Promise<HostUnderTe
         const diskId = vm?.disks.find(({ path }) => path === it.sharedPath)?.diskId;
         const since = first.disks.find((disk) => disk.diskId === diskId)!;
         const until = second.disks.find((disk) => disk.diskId === diskId)!;
-        const range = { offsetBytes: 0, lengthBytes: GIB };
+        const range = { offsetBytes: 0, lengthBytes: it.sharedBytes };
         const page = await it.host.getDiskChanges({ path: it.sharedPath, since, until, range });
         expect(page.processedBytes).toBeGreaterThan(0);
         expect(page.processedBytes).toBeLessThanOrEqual(range.lengthBytes);
@@ -263,7 +264,7 @@ export function describeHyperVHost(name: string, open: () => Promise<HostUnderTe
       const diskId = vm?.disks.find(({ path }) => path === it.sharedPath)?.diskId;
       const until = made.disks.find((disk) => disk.diskId === diskId)!;
       const since = { id: "00000000-dead-4000-8000-000000000000", rctId: "rctX:dead:0" };
-      const range = { offsetBytes: 0, lengthBytes: GIB };
+      const range = { offsetBytes: 0, lengthBytes: it.sharedBytes };
       const error = await rejection(it.host.getDiskChanges({ path: it.sharedPath, since, until, range }));
       expect(error.code).toBe("REFERENCE_POINT_LOST");
     });
