@@ -34,7 +34,7 @@ export function repositoryAccess(options: RepositoryAccessOptions): RepositoryPo
         async backUpDisk({ disk, changes, signal, onProgress }) {
           // A session of its own: when it is finished, this disk is complete whatever becomes of the others.
           const session = await BackupSession.open(repository);
-          const total = bytesToRead(disk, changes);
+          const total = await bytesToRead(disk, changes);
           const { mapRoot, sizes } = await session.backUp({
             ...{ disk, changes, signal },
             onProgress: ({ doneBytes }) =>
@@ -70,8 +70,11 @@ export function repositoryAccess(options: RepositoryAccessOptions): RepositoryPo
   };
 }
 
-function bytesToRead(disk: VirtualDisk, changes: DiskChanges): number {
-  return changes.kind === "ranges" ? totalBytes(changes.ranges) : disk.sizeBytes;
+async function bytesToRead(disk: VirtualDisk, changes: DiskChanges): Promise<number> {
+  if (changes.kind === "ranges") return totalBytes(changes.ranges);
+  let allocatedBytes = 0;
+  for await (const { lengthBytes } of disk.allocatedRanges()) allocatedBytes += lengthBytes;
+  return allocatedBytes;
 }
 
 /** A store whose URL changes on the way: the control plane sends a fresh token with every poll of the operation. */

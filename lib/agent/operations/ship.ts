@@ -22,7 +22,7 @@ export const ship: Handler<"ship"> = async ({ base }, context) => {
     const known = facts.get("shipped", disk.diskId);
     const result = known ?? (await shipDisk(disk, base, target, { ...context, signal }, progress));
     facts.note("shipped", { mapRoot: result.mapRoot, sizes: result.sizes }, disk.diskId);
-    progress(disk, disk.virtualSizeBytes, disk.virtualSizeBytes);
+    progress.finish(disk);
     shipped.set(disk.diskId, { diskId: disk.diskId, mapRoot: result.mapRoot, sizes: result.sizes });
   });
   facts.note("allShipped", {});
@@ -43,7 +43,7 @@ async function shipDisk(
   log("info", "a disk is shipped", { runId, diskId: disk.diskId, path: disk.path, changes: changes.kind });
   return await target.backUpDisk({
     ...{ disk: opened.disk, changes, signal },
-    onProgress: ({ doneBytes, totalBytes }) => progress(disk, doneBytes, totalBytes),
+    onProgress: ({ doneBytes, totalBytes }) => progress.report(disk, doneBytes, totalBytes),
   });
 }
 
@@ -68,21 +68,23 @@ async function changesOf(
 }
 
 /** Sums the disks' progress into the operation's. */
-function totalProgress(disks: readonly RunDisk[], context: OperationContext) {
-  const parts = new Map(
-    disks.map(({ diskId, virtualSizeBytes }) => [diskId, { done: 0, total: virtualSizeBytes }]),
-  );
-  return (disk: RunDisk, doneBytes: number, totalBytes: number): void => {
-    parts.set(disk.diskId, { done: doneBytes, total: totalBytes });
+function totalProgress(disks: readonly RunDisk[], { reportProgress }: OperationContext) {
+  const parts = new Map(disks.map(({ diskId, virtualSizeBytes: total }) => [diskId, { done: 0, total }]));
+  const report = ({ diskId, path }: RunDisk, done: number, total: number): void => {
+    parts.set(diskId, { done, total });
     const all = [...parts.values()];
-    const sum = (pick: (part: { done: number; total: number }) => number) =>
-      all.reduce((acc, part) => acc + pick(part), 0);
-    const name = disk.path.split(/[\\/]/).at(-1) ?? disk.path;
-    context.reportProgress({
-      doneBytes: sum(({ done }) => done),
-      totalBytes: sum(({ total }) => total),
-      note: name,
+    reportProgress({
+      doneBytes: all.reduce((sum, part) => sum + part.done, 0),
+      totalBytes: all.reduce((sum, part) => sum + part.total, 0),
+      note: path.split(/[\\/]/).at(-1) ?? path,
     });
+  };
+  return {
+    report,
+    finish(disk: RunDisk): void {
+      const total = parts.get(disk.diskId)?.total ?? 0;
+      report(disk, total, total);
+    },
   };
 }
 
