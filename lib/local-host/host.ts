@@ -76,29 +76,45 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       `Keys can only be switched off on a loopback address, not on ${host}; leave keys on, or listen on 127.0.0.1.`,
     );
   }
-  await using cleanup = new AsyncDisposableStack();
   const settings = await readAppSettings(options.appDirectory, options.env ?? {}, process.env);
   const hostJson = await readHostJson(options.appDirectory, settings);
-  const db = cleanup.use(await Database.open(options.dataDirectory));
-  const keys = options.auth === "off" ? undefined : await readKeys(options.dataDirectory);
-  const server = createServer({ requestTimeout: 0 });
-  server.on("request", answerNotReady);
-  const origin = await listen(server, host, options.port ?? 0);
-  cleanup.defer(() => closeServer(server));
-  cleanup.defer(
-    applySettings({
-      ...settings,
-      WEBSITE_HOSTNAME: options.env?.["WEBSITE_HOSTNAME"] ?? new URL(origin).host,
-    }),
-  );
-  const log = options.log ?? (() => undefined);
-  const registry = await loadApp(options.appDirectory, log);
-  warnOfWhatIsNotRun(registry, settings, log);
-  const running = new Host({ ...options, log }, { settings, hostJson, db, keys, server, origin, registry });
-  await running.start();
-  const owned = cleanup.move();
-  running.onClosed(() => owned.disposeAsync());
-  return running;
+  const owned = new Cleanup();
+  try {
+    const db = await Database.open(options.dataDirectory);
+    owned.defer(() => {
+      db[Symbol.dispose]();
+    });
+    const keys = options.auth === "off" ? undefined : await readKeys(options.dataDirectory);
+    const server = createServer({ requestTimeout: 0 });
+    server.on("request", answerNotReady);
+    const origin = await listen(server, host, options.port ?? 0);
+    owned.defer(() => closeServer(server));
+    const hostname = options.env?.["WEBSITE_HOSTNAME"] ?? new URL(origin).host;
+    owned.defer(applySettings({ ...settings, WEBSITE_HOSTNAME: hostname }));
+    const log = options.log ?? (() => undefined);
+    const registry = await loadApp(options.appDirectory, log);
+    warnOfWhatIsNotRun(registry, settings, log);
+    const parts: Parts = { settings, hostJson, db, keys, server, origin, registry };
+    const running = new Host({ ...options, log }, parts, () => owned.run());
+    await running.start();
+    return running;
+  } catch (error) {
+    await owned.run();
+    throw error;
+  }
+}
+
+/** What was opened, closed in the opposite order. (AsyncDisposableStack does this from Node 24 on.) */
+class Cleanup {
+  readonly #steps: (() => Promise<void> | void)[] = [];
+
+  defer(step: () => Promise<void> | void): void {
+    this.#steps.push(step);
+  }
+
+  async run(): Promise<void> {
+    for (const step of this.#steps.splice(0).reverse()) await step();
+  }
 }
 
 interface Parts {
@@ -124,14 +140,20 @@ class Host implements RunningHost {
   readonly #timers: TimerTriggers;
   readonly #door: FrontDoor;
   #withdrawPurge: () => void = () => undefined;
-  #whenClosed: () => Promise<void> = () => Promise.resolve();
+  readonly #whenClosed: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  constructor(options: HostOptions & { readonly log: LogSink }, parts: Parts) {
+  /** @param whenClosed gives back what the host was given */
+  constructor(
+    options: HostOptions & { readonly log: LogSink },
+    parts: Parts,
+    whenClosed: () => Promise<void>,
+  ) {
     const { registry, hostJson, db, keys, origin, settings } = parts;
     const { log } = options;
     const { durableTask, http } = hostJson.extensions;
     this.#parts = parts;
+    this.#whenClosed = whenClosed;
     this.#options = options;
     this.url = origin;
     this.keys = keys;
@@ -202,10 +224,6 @@ class Host implements RunningHost {
     this.#engine.start();
     this.#timers.start();
     this.#schedulePurge();
-  }
-
-  onClosed(callback: () => Promise<void>): void {
-    this.#whenClosed = callback;
   }
 
   managementUrl(pathAndQuery: string): string {
