@@ -130,14 +130,14 @@ export function createStorageSnapshots(ask: Ask, settings: PowerShellSettings): 
   return {
     async create(tag, paths) {
       const known = await findOne(tag);
-      if (known !== undefined && known.volumes.every(({ exposedAs }) => exposedAs !== "")) return known;
+      if (known !== undefined && holds(known, paths)) return known;
       await release(tag);
       const volumes = await volumesOf(ask, settings, tag, paths);
       try {
         if (settings.storageSnapshot === "diskshadow") await makeByDiskshadow(tag, volumes);
         else await makeByWmi(tag, volumes);
         const made = await findOne(tag);
-        if (made !== undefined && made.volumes.length === volumes.length) return made;
+        if (made !== undefined && holds(made, paths)) return made;
         throw new BackupError(
           "STORAGE_SNAPSHOT_FAILED",
           `The storage snapshot ${tag} is not there after it was made. Look at the VSS events of the host.`,
@@ -145,9 +145,11 @@ export function createStorageSnapshots(ask: Ask, settings: PowerShellSettings): 
         );
       } catch (error) {
         await release(tag).catch((undo: unknown) => {
-          throw new AggregateError([error, undo], "the storage snapshot failed and could not be removed", {
-            cause: error,
-          });
+          throw new BackupError(
+            "STORAGE_SNAPSHOT_FAILED",
+            `The storage snapshot ${tag} failed (${textOf(error)}) and what was made of it could not be removed (${textOf(undo)}). The sweep tries again.`,
+            { retry: "later", facts: { tag }, cause: new AggregateError([error, undo]) },
+          );
         });
         throw error;
       }
@@ -162,6 +164,18 @@ export function createStorageSnapshots(ask: Ask, settings: PowerShellSettings): 
       return unclaimed(records, live);
     },
   };
+}
+
+/** Whether every path can be read in a storage snapshot. */
+function holds({ volumes }: StorageSnapshot, paths: readonly string[]): boolean {
+  const readable = volumes.filter(({ exposedAs }) => exposedAs !== "");
+  return paths.every((path) =>
+    readable.some(({ directory }) => path.toLowerCase().startsWith(directory.toLowerCase())),
+  );
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The shadow copies of a record that exist: those that it or the output of its diskshadow names. */
