@@ -162,3 +162,34 @@ Describe 'the tracking id of a disk' {
         Find-GcbTrackingId -TrackingIds $ids -DiskInstanceId 'Microsoft:CHECKPOINT\C\0\7\L' | Should -BeExactly ''
     }
 }
+
+Describe 'a VHD Set' {
+    BeforeAll {
+        $script:Images = New-Fake -ClassName 'Msvm_ImageManagementService' -Property @{ Name = 's' }
+        function Get-SetText {
+            param([string[]] $AllPaths)
+            ConvertTo-GcbEmbedded -Instance (New-Fake -ClassName 'Msvm_VHDSetInformation' -Property @{ Path = 'a.vhds'; AllPaths = $AllPaths })
+        }
+    }
+    It 'has its data files as chain, without itself, in the order of the setting' {
+        $script:Text = Get-SetText -AllPaths @('C:\v\a.vhds', 'C:\v\a_2.avhdx', 'C:\v\a_1.avhdx')
+        Mock -ModuleName Gcb.Wmi -CommandName Invoke-CimMethod -MockWith { [pscustomobject]@{ ReturnValue = [uint32]0; Information = $script:Text } }
+        @(Get-GcbVhdSetChain -ImageService $script:Images -Path 'C:\v\a.vhds' -Order 'leaf-first') | Should -Be @('C:\v\a_2.avhdx', 'C:\v\a_1.avhdx')
+        @(Get-GcbVhdSetChain -ImageService $script:Images -Path 'C:\v\a.vhds' -Order 'root-first') | Should -Be @('C:\v\a_1.avhdx', 'C:\v\a_2.avhdx')
+    }
+}
+
+Describe 'a checkpoint that cannot be described' {
+    It 'is found with its members and no disk at all' {
+        Mock -ModuleName Gcb.HyperV -CommandName Get-GcbDiskAllocation -MockWith { throw 'the storage is away' }
+        $checkpoint = New-Fake -ClassName 'Msvm_VirtualSystemSettingData' -Property @{
+            InstanceID              = 'Microsoft:C'
+            VirtualSystemIdentifier = '11111111-1111-4111-8111-111111111111'
+            CreationTime            = [datetime]::new(2023, 11, 14, 22, 13, 20, [System.DateTimeKind]::Utc)
+        }
+        $service = New-Fake -ClassName 'Msvm_ImageManagementService' -Property @{ Name = 's' }
+        $found = Get-GcbFoundCheckpoint -ImageService $service -SnapshotCollectionId 'c' -Checkpoints @($checkpoint) -Record $null
+        @($found['members']).Count | Should -Be 1
+        @($found['disks']).Count | Should -Be 0
+    }
+}

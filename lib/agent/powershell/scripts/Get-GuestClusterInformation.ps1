@@ -38,11 +38,11 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
                 vmId                 = $vmId
                 clusterId            = [string](Get-GcbProperty -InputObject $answer -Name 'ClusterId')
                 clusterSize          = [int](Get-GcbProperty -InputObject $answer -Name 'ClusterSize')
-                paths                = @(Get-GcbProperty -InputObject $answer -Name 'SharedVirtualHardDiskPaths')
-                isClustered          = @(Get-GcbProperty -InputObject $answer -Name 'IsClustered' | ForEach-Object -Process { [string]$_ -eq 'True' })
-                isOnline             = @(Get-GcbProperty -InputObject $answer -Name 'IsOnline' | ForEach-Object -Process { [string]$_ -eq 'True' })
-                isOwned              = @(Get-GcbProperty -InputObject $answer -Name 'IsOwned' | ForEach-Object -Process { [string]$_ -eq 'True' })
-                isActiveActive       = @(Get-GcbProperty -InputObject $answer -Name 'IsActiveActive' | ForEach-Object -Process { [string]$_ -eq 'True' })
+                paths                = @(Get-GcbProperty -InputObject $answer -Name 'SharedVirtualHardDiskPaths' | Where-Object -FilterScript { $null -ne $_ })
+                isClustered          = @(Get-GcbProperty -InputObject $answer -Name 'IsClustered' | Where-Object -FilterScript { $null -ne $_ } | ForEach-Object -Process { [string]$_ -eq 'True' })
+                isOnline             = @(Get-GcbProperty -InputObject $answer -Name 'IsOnline' | Where-Object -FilterScript { $null -ne $_ } | ForEach-Object -Process { [string]$_ -eq 'True' })
+                isOwned              = @(Get-GcbProperty -InputObject $answer -Name 'IsOwned' | Where-Object -FilterScript { $null -ne $_ } | ForEach-Object -Process { [string]$_ -eq 'True' })
+                isActiveActive       = @(Get-GcbProperty -InputObject $answer -Name 'IsActiveActive' | Where-Object -FilterScript { $null -ne $_ } | ForEach-Object -Process { [string]$_ -eq 'True' })
                 lastResourceMoveTime = [string](Get-GcbProperty -InputObject $answer -Name 'LastResourceMoveTime')
             })
     }

@@ -34,7 +34,7 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
             if ($null -ne $holder) { $collections[[string]$holder.CollectionID] = $holder; continue }
             $id = 'vm/' + $vmId + '/' + $checkpoint.InstanceID
             $record = Find-GcbCheckpointRecord -Records $records -SnapshotCollectionId $id -CollectionId ('vm/' + $vmId) -Checkpoints @($checkpoint)
-            [void]$found.Add((Get-GcbCheckpointDescription -ImageService $images -SnapshotCollectionId $id -Checkpoints @($checkpoint) -Record $record))
+            [void]$found.Add((Get-GcbFoundCheckpoint -ImageService $images -SnapshotCollectionId $id -Checkpoints @($checkpoint) -Record $record))
         }
     }
     foreach ($holder in @($collections.Values)) {
@@ -42,7 +42,7 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
         $ownerId = [string](Get-GcbProperty -InputObject $owner -Name 'CollectionID')
         $checkpoints = @(Get-GcbCollectedCheckpoint -SnapshotCollection $holder)
         $record = Find-GcbCheckpointRecord -Records $records -SnapshotCollectionId $holder.CollectionID -CollectionId $ownerId -Checkpoints $checkpoints
-        [void]$found.Add((Get-GcbCheckpointDescription -ImageService $images -SnapshotCollectionId $holder.CollectionID -Checkpoints $checkpoints -Record $record))
+        [void]$found.Add((Get-GcbFoundCheckpoint -ImageService $images -SnapshotCollectionId $holder.CollectionID -Checkpoints $checkpoints -Record $record))
     }
     [ordered]@{ checkpoints = $found.ToArray() }
 }

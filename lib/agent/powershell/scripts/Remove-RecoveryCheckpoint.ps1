@@ -42,12 +42,12 @@ Invoke-GcbVerb -Payload $Payload -Call $Call -Body {
 
     $removed = $false
     if ($isSingle -and $checkpoints.Count -eq 1) {
-        $description = Get-GcbCheckpointDescription -ImageService $images -SnapshotCollectionId $id -Checkpoints $checkpoints -Record $null
+        $description = Get-GcbFoundCheckpoint -ImageService $images -SnapshotCollectionId $id -Checkpoints $checkpoints -Record $null
         Remove-GcbCheckpoint -Namespace $Request.settings.namespace -Checkpoint $checkpoints[0] -TimeoutMs ([long]$Request.settings.callTimeoutMs)
         $removed = $true
     }
     if ($null -ne $holder) {
-        $description = Get-GcbCheckpointDescription -ImageService $images -SnapshotCollectionId $id -Checkpoints $checkpoints -Record $null
+        $description = Get-GcbFoundCheckpoint -ImageService $images -SnapshotCollectionId $id -Checkpoints $checkpoints -Record $null
         Remove-GcbSnapshotCollection -Namespace $namespace -SnapshotCollection $holder -TimeoutMs ([long]$Request.settings.callTimeoutMs)
         $removed = $true
     }

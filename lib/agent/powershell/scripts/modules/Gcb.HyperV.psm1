@@ -164,7 +164,7 @@ function Get-GcbVhdSetEntry {
             path         = [string]$entry['SnapshotPath']
             rctId        = [string]$entry['ResilientChangeTrackingId']
             creationTime = [string]$entry['CreationTime']
-            parents      = [string[]]@($entry['ParentPathsList'])
+            parents      = [string[]]@($entry['ParentPathsList'] | Where-Object -FilterScript { [string]$_ -ne '' })
         }
     }
 }
@@ -181,7 +181,7 @@ function Get-GcbVhdSetChain {
     )
     $outcome = Invoke-GcbMethod -Target $ImageService -MethodName GetVHDSetInformation -Arguments @{ VHDSetPath = $Path; AdditionalInformation = [uint32[]]@(2) } -Subject $Path -TimeoutMs 60000
     $information = ConvertFrom-GcbEmbedded -Text ([string](Get-GcbProperty -InputObject $outcome.result -Name 'Information'))
-    $files = [string[]]@($information['AllPaths'] | Where-Object -FilterScript { -not (Test-GcbVhdSetPath -Path ([string]$_)) })
+    $files = [string[]]@($information['AllPaths'] | Where-Object -FilterScript { [string]$_ -ne '' -and -not (Test-GcbVhdSetPath -Path ([string]$_)) })
     if ($Order -eq 'root-first') { [System.Array]::Reverse($files) }
     return $files
 }
@@ -245,7 +245,8 @@ function Get-GcbCheckpointDescription {
         [Parameter(Mandatory = $true)] [ciminstance] $ImageService,
         [Parameter(Mandatory = $true)] [string] $SnapshotCollectionId,
         [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [object[]] $Checkpoints,
-        [AllowNull()] [object] $Record
+        [AllowNull()] [object] $Record,
+        [switch] $MembersOnly
     )
     $members = New-Object -TypeName System.Collections.ArrayList
     $disks = New-Object -TypeName System.Collections.ArrayList
@@ -253,6 +254,7 @@ function Get-GcbCheckpointDescription {
         $vmId = ConvertTo-GcbGuid -Text ([string]$checkpoint.VirtualSystemIdentifier)
         $createdAtMs = ConvertTo-GcbUnixMs -Time $checkpoint.CreationTime
         [void]$members.Add([ordered]@{ vmId = $vmId; checkpointId = [string]$checkpoint.InstanceID; createdAtMs = $createdAtMs })
+        if ($MembersOnly) { continue }
         foreach ($disk in @(Get-GcbDiskAllocation -Setting $checkpoint)) {
             [void]$disks.Add((Get-GcbCheckpointDisk -ImageService $ImageService -Disk $disk -VmId $vmId))
         }
@@ -265,6 +267,23 @@ function Get-GcbCheckpointDescription {
         endedAtMs            = if ($null -eq $Record) { 0 } else { [long]$Record.endedAtMs }
         members              = $members.ToArray()
         disks                = $disks.ToArray()
+    }
+}
+
+# The same for a checkpoint that somebody may have to remove: one whose disks cannot all be described is given with none of
+# them, never with some, so that it can be found and removed but not be backed up from.
+function Get-GcbFoundCheckpoint {
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [ciminstance] $ImageService,
+        [Parameter(Mandatory = $true)] [string] $SnapshotCollectionId,
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [object[]] $Checkpoints,
+        [AllowNull()] [object] $Record
+    )
+    try { Get-GcbCheckpointDescription -ImageService $ImageService -SnapshotCollectionId $SnapshotCollectionId -Checkpoints $Checkpoints -Record $Record }
+    catch {
+        [Console]::Error.WriteLine('The disks of checkpoint ' + $SnapshotCollectionId + ' cannot be described: ' + $_.Exception.Message)
+        Get-GcbCheckpointDescription -ImageService $ImageService -SnapshotCollectionId $SnapshotCollectionId -Checkpoints $Checkpoints -Record $Record -MembersOnly
     }
 }
 
@@ -517,6 +536,7 @@ Export-ModuleMember -Function @(
     'Resolve-GcbSetSnapshotId',
     'Get-GcbCheckpointDisk',
     'Get-GcbCheckpointDescription',
+    'Get-GcbFoundCheckpoint',
     'Get-GcbSnapshotCollection',
     'Get-GcbCollectedCheckpoint',
     'Find-GcbCheckpointRecord',
