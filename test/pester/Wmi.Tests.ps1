@@ -47,7 +47,7 @@ Describe 'Wait-GcbJob' {
     It 'reads the job again until it ends: state <State>' -ForEach @(@{ State = 7 }, @{ State = 32768 }) {
         $script:Polls = 0
         $script:EndState = $State
-        Mock -ModuleName Gcb.Wmi -CommandName Start-Sleep -MockWith { }
+        Mock -ModuleName Gcb.Wmi -CommandName Start-Sleep -MockWith { $null }
         Mock -ModuleName Gcb.Wmi -CommandName Get-CimInstance -MockWith {
             $script:Polls++
             $state = if ($script:Polls -lt 4) { 4 } else { $script:EndState }
