@@ -1,7 +1,7 @@
 import type { ByteReader } from "./byte-file.ts";
-import { wordsOf } from "./bytes.ts";
+import { isZero, wordsOf } from "./bytes.ts";
 import type { Inspector } from "./defects.ts";
-import { offsetInEntry, STATE, type Geometry } from "./geometry.ts";
+import { blockOfIndex, offsetInEntry, STATE, type Geometry } from "./geometry.ts";
 import { BITMAP_BLOCK_BYTES, HEADER_AREA_BYTES, MAX_FILE_BYTES, MIB } from "./layout.ts";
 import { PAGE_BYTES } from "./page-cache.ts";
 import type { Region } from "./region-table.ts";
@@ -41,11 +41,25 @@ export async function surveyBat(
 ): Promise<BatSurvey> {
   const survey = new Survey(file.sizeBytes, geometry, structures, inspector);
   const batBytes = geometry.batEntries * 8;
-  const buffer = new Uint8Array(Math.min(READ_BYTES, batBytes));
-  for (let done = 0; done < batBytes; done += buffer.length) {
-    const part = buffer.subarray(0, Math.min(buffer.length, batBytes - done));
+  const length = Math.min(READ_BYTES, batBytes);
+  // One part is read while the one before is looked at.
+  const buffers = [new Uint8Array(length), new Uint8Array(length)] as const;
+  const readAt = async (done: number): Promise<Uint8Array> => {
+    const buffer = buffers[(done / length) % 2 === 0 ? 0 : 1];
+    const part = buffer.subarray(0, Math.min(length, batBytes - done));
     await file.read(bat.offsetBytes + done, part);
-    survey.take(done / 8, wordsOf(part));
+    return part;
+  };
+  let next = readAt(0);
+  for (let done = 0; done < batBytes; done += length) {
+    const part = await next;
+    if (done + length < batBytes) {
+      next = readAt(done + length);
+      next.catch(() => undefined); // awaited in the next turn, unless this one throws
+    }
+    for (let at = 0; at < part.length; at += PAGE_BYTES) {
+      survey.takePage((done + at) / 8, part.subarray(at, Math.min(part.length, at + PAGE_BYTES)));
+    }
   }
   return survey.result();
 }
@@ -90,24 +104,36 @@ class Survey {
     };
   }
 
-  take(firstIndex: number, words: Uint32Array): void {
+  /** Takes the entries of one page. Most pages of most disks say nothing, or ZERO throughout: these cost little. */
+  takePage(firstIndex: number, page: Uint8Array): void {
+    if (!this.#chunkHasPartial && isZero(page)) return;
+    const words = wordsOf(page);
     const { chunkRatio } = this.#geometry;
     const stride = chunkRatio + 1;
     let inChunk = firstIndex % stride;
+    // Entries behind the last block fill up the last chunk of a differencing disk's BAT and describe nothing.
+    const lastIndex = firstIndex + words.length / 2 - 1;
+    const isInDisk = blockOfIndex(this.#geometry, lastIndex) < this.#geometry.payloadBlocks;
+    let zeroBlocks = 0;
     for (let at = 0; at < words.length; at += 2) {
       const lower = words[at] ?? 0;
       const upper = words[at + 1] ?? 0;
-      if ((lower | upper) !== 0 || inChunk === chunkRatio) {
-        const index = firstIndex + at / 2;
-        if (inChunk === chunkRatio) this.#takeBitmap(index, lower, upper);
-        else this.#takePayload(index, index - Math.floor(index / stride), lower, upper);
+      if (inChunk === chunkRatio) {
+        this.#takeBitmap(firstIndex + at / 2, lower, upper);
+        inChunk = 0;
+        continue;
       }
-      inChunk = inChunk === chunkRatio ? 0 : inChunk + 1;
+      inChunk++;
+      if (isInDisk && upper === 0 && lower === STATE.zero) zeroBlocks++;
+      else if ((lower | upper) !== 0) this.#takePayload(firstIndex + at / 2, lower, upper);
     }
+    if (zeroBlocks === 0) return;
+    this.#blocksByState[STATE.zero] = (this.#blocksByState[STATE.zero] ?? 0) + zeroBlocks;
+    this.#flag(firstIndex, PAGE_HAS_DECIDED);
   }
 
-  #takePayload(index: number, block: number, lower: number, upper: number): void {
-    const name = `block ${block}`;
+  #takePayload(index: number, lower: number, upper: number): void {
+    const block = blockOfIndex(this.#geometry, index);
     const state = lower & 7;
     if (block >= this.#geometry.payloadBlocks) return; // fills up the last chunk of a differencing disk's BAT
     this.#blocksByState[state] = (this.#blocksByState[state] ?? 0) + 1;
@@ -115,7 +141,7 @@ class Survey {
     if (lower & 0x000f_fff8) {
       this.#inspector.refuse(
         "VHDX_BAT_RESERVED_NONZERO",
-        `reserved bits of the BAT entry of ${name} are not zero`,
+        `reserved bits of the BAT entry of block ${block} are not zero`,
       );
     }
     switch (state) {
@@ -133,46 +159,51 @@ class Survey {
         if (!this.#geometry.hasParent) {
           this.#inspector.refuse(
             "VHDX_BAT_PARTIAL_WITHOUT_PARENT",
-            `${name} is said to be partially present, but the disk has no parent`,
+            `block ${block} is said to be partially present, but the disk has no parent`,
           );
         }
         break;
       default:
-        this.#inspector.refuse("VHDX_BAT_STATE_RESERVED", `${name} has the reserved state ${state}`);
+        this.#inspector.refuse("VHDX_BAT_STATE_RESERVED", `block ${block} has the reserved state ${state}`);
         return;
     }
     this.#flag(index, PAGE_HAS_PRESENT);
-    this.#claim(name, offsetInEntry(lower, upper), this.#geometry.blockBytes);
+    this.#claim("block", block, offsetInEntry(lower, upper), this.#geometry.blockBytes);
   }
 
   #takeBitmap(index: number, lower: number, upper: number): void {
     const chunk = Math.floor(index / (this.#geometry.chunkRatio + 1));
-    const name = `sector bitmap ${chunk}`;
     const state = lower & 7;
     const needsBitmap = this.#chunkHasPartial && this.#geometry.hasParent;
     this.#chunkHasPartial = false;
     if (lower & 0x000f_fff8) {
       this.#inspector.refuse(
         "VHDX_BAT_RESERVED_NONZERO",
-        `reserved bits of the BAT entry of ${name} are not zero`,
+        `reserved bits of the BAT entry of sector bitmap ${chunk} are not zero`,
       );
     }
     if (state === STATE.notPresent) {
       if (needsBitmap) {
         this.#inspector.refuse(
           "VHDX_BITMAP_MISSING",
-          `${name} is absent, but blocks of its chunk are partially present`,
+          `sector bitmap ${chunk} is absent, but blocks of its chunk are partially present`,
         );
       }
       return;
     }
     if (state !== STATE.fullyPresent) {
-      this.#inspector.refuse("VHDX_BITMAP_STATE_RESERVED", `${name} has the reserved state ${state}`);
+      this.#inspector.refuse(
+        "VHDX_BITMAP_STATE_RESERVED",
+        `sector bitmap ${chunk} has the reserved state ${state}`,
+      );
     } else if (!this.#geometry.hasParent) {
-      this.#inspector.refuse("VHDX_BITMAP_WITHOUT_PARENT", `${name} is present, but the disk has no parent`);
+      this.#inspector.refuse(
+        "VHDX_BITMAP_WITHOUT_PARENT",
+        `sector bitmap ${chunk} is present, but the disk has no parent`,
+      );
     } else {
       this.#bitmapBlocks++;
-      this.#claim(name, offsetInEntry(lower, upper), BITMAP_BLOCK_BYTES);
+      this.#claim("sector bitmap", chunk, offsetInEntry(lower, upper), BITMAP_BLOCK_BYTES);
     }
   }
 
@@ -181,15 +212,18 @@ class Survey {
     this.#pageFlags[page] = (this.#pageFlags[page] ?? 0) | flag;
   }
 
-  #claim(name: string, offsetBytes: number, lengthBytes: number): void {
+  #claim(kind: string, number: number, offsetBytes: number, lengthBytes: number): void {
     if (offsetBytes < HEADER_AREA_BYTES || offsetBytes > MAX_FILE_BYTES) {
-      this.#inspector.refuse("VHDX_BAT_OFFSET_INVALID", `${name} is said to be at offset ${offsetBytes}`);
+      this.#inspector.refuse(
+        "VHDX_BAT_OFFSET_INVALID",
+        `${kind} ${number} is said to be at offset ${offsetBytes}`,
+      );
       return;
     }
     if (offsetBytes + lengthBytes > this.#fileBytes) {
       this.#inspector.refuse(
         "VHDX_BLOCK_BEYOND_FILE",
-        `${name} (${lengthBytes} bytes at offset ${offsetBytes}) passes the end of the file (${this.#fileBytes} bytes)`,
+        `${kind} ${number} (${lengthBytes} bytes at offset ${offsetBytes}) passes the end of the file (${this.#fileBytes} bytes)`,
       );
       return;
     }
@@ -202,12 +236,12 @@ class Survey {
     if (structure === undefined) {
       this.#inspector.refuse(
         "VHDX_BLOCKS_OVERLAP",
-        `${name} at offset ${offsetBytes} overlaps another block`,
+        `${kind} ${number} at offset ${offsetBytes} overlaps another block`,
       );
     } else {
       this.#inspector.refuse(
         "VHDX_BLOCK_OVERLAPS_STRUCTURE",
-        `${name} at offset ${offsetBytes} overlaps the log or a region at offset ${structure.offsetBytes}`,
+        `${kind} ${number} at offset ${offsetBytes} overlaps the log or a region at offset ${structure.offsetBytes}`,
       );
     }
   }

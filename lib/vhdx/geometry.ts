@@ -29,6 +29,11 @@ export function batIndexOf(geometry: Geometry, block: number): number {
   return block + Math.floor(block / geometry.chunkRatio);
 }
 
+/** Payload block that a BAT index belongs to; of a bitmap entry the first block of the next chunk. */
+export function blockOfIndex(geometry: Geometry, index: number): number {
+  return index - Math.floor(index / (geometry.chunkRatio + 1));
+}
+
 /** BAT index of the bitmap entry of the chunk that a payload block is in. */
 export function bitmapIndexOf(geometry: Geometry, block: number): number {
   return Math.floor(block / geometry.chunkRatio) * (geometry.chunkRatio + 1) + geometry.chunkRatio;

@@ -8,19 +8,28 @@ export class SpaceMap {
   /** Takes `count` MiB from `start` on. False when one of them was taken before; the others are taken all the same. */
   claim(start: number, count: number): boolean {
     let isFree = true;
-    for (let unit = start; unit < start + count; unit++) {
+    const end = start + count;
+    for (let unit = start; unit < end;) {
       const number = Math.floor(unit / CHUNK_BITS);
-      let chunk = this.#chunks.get(number);
-      if (chunk === undefined) {
-        chunk = new Uint32Array(CHUNK_WORDS);
-        this.#chunks.set(number, chunk);
-      }
+      const words = this.#chunk(number);
       const inChunk = unit - number * CHUNK_BITS;
-      const word = chunk[inChunk >>> 5] ?? 0;
-      const bit = 1 << (inChunk & 31);
-      if ((word & bit) !== 0) isFree = false;
-      chunk[inChunk >>> 5] = word | bit;
+      const bit = inChunk & 31;
+      const taken = Math.min(32 - bit, end - unit);
+      const mask = (taken === 32 ? 0xffff_ffff : ((1 << taken) - 1) << bit) >>> 0;
+      const word = words[inChunk >>> 5] ?? 0;
+      if ((word & mask) !== 0) isFree = false;
+      words[inChunk >>> 5] = word | mask;
+      unit += taken;
     }
     return isFree;
+  }
+
+  #chunk(number: number): Uint32Array {
+    let words = this.#chunks.get(number);
+    if (words === undefined) {
+      words = new Uint32Array(CHUNK_WORDS);
+      this.#chunks.set(number, words);
+    }
+    return words;
   }
 }
