@@ -11,7 +11,12 @@ export async function installation(): Promise<Estate> {
     throw new Error("the app is not compiled: run npm run build (npm test does)");
   }
   const folder = await mkdtemp(join(tmpdir(), "gcb-e2e-"));
-  const estate = await startEstate({ folder, members: 3, sharedDisk: { kind: "files", megabytes: 24 } });
+  const estate = await startEstate({
+    folder,
+    members: 3,
+    sharedDisk: { kind: "files", megabytes: 24 },
+    relayTimeoutMs: 22_000, // just above the agent's longest poll, so that a killed agent does not cost a minute
+  });
   const end = estate[Symbol.asyncDispose].bind(estate);
   return {
     ...estate,

@@ -29,6 +29,8 @@ export interface EstateOptions {
   readonly members: number;
   /** Folder with package.json, host.json and the compiled app; the one this program belongs to by default. */
   readonly appDirectory?: string;
+  /** How long the relay waits for an agent that has taken a request; 60 s as the service does. Tests shorten it. */
+  readonly relayTimeoutMs?: number;
   /** Port of the function app; a free one by default. */
   readonly port?: number;
   readonly onStep?: (title: string) => void;
@@ -87,6 +89,7 @@ export async function startEstate(options: EstateOptions): Promise<Estate> {
 
   const rules = makeRelayRules();
   const relay = await startRelayEmulator({
+    ...(options.relayTimeoutMs === undefined ? {} : { responseTimeoutMs: options.relayTimeoutMs }),
     connections: [
       {
         path: AGENT,
