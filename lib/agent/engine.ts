@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
 import {
   NEEDS_REPOSITORY,
@@ -117,7 +118,7 @@ export class OperationEngine {
     if (this.state(id).state === "running" && waitMs > 0 && !signal.aborted) {
       const waiting = new AbortController();
       const either = AbortSignal.any([signal, waiting.signal, this.#closing.signal]);
-      const pause = this.#options.ports.pause(waitMs, either).catch(() => undefined);
+      const pause = sleep(waitMs, undefined, { signal: either }).catch(() => undefined);
       await Promise.race([active?.done ?? pause, pause]);
       waiting.abort();
     }

@@ -111,7 +111,10 @@ export interface ProcessOptions {
 }
 
 export function startProcess(options: ProcessOptions): AgentProcess {
-  const { folder, host, clock = () => new Date() } = options;
+  const { folder, host } = options;
+  // Handlers that pause move the clock and do not wait.
+  let skippedMs = 0;
+  const clock = options.clock ?? (() => new Date(Date.now() + skippedMs));
   const journal = Journal.open(join(folder, "journal.sqlite"), clock);
   const logged: string[] = [];
   const engine = new OperationEngine({
@@ -121,7 +124,8 @@ export function startProcess(options: ProcessOptions): AgentProcess {
       ...{ host, clock, staticDisks: options.staticDisks ?? fakeStaticDisks },
       repository: options.repository ?? fakeRepository(),
       pause: async (delayMs, signal) => {
-        await sleep(delayMs, undefined, { signal });
+        skippedMs += delayMs;
+        await sleep(0, undefined, { signal });
       },
       log: (level, message, facts) => logged.push(JSON.stringify({ level, message, ...facts })),
     },

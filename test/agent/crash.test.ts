@@ -174,3 +174,50 @@ test("a host call that fails ends the run committed or undone, with nothing left
     expect(state).toMatchObject({ checkpoints: [], storageSnapshots: [] });
   });
 });
+
+test.each(["createRecoveryCheckpoint", "createStorageSnapshot"])(
+  "an effect of %s that the host finishes only after the agent's restart is found and removed",
+  async (verb) => {
+    await using folder = await temporaryFolder();
+    const { state, previous } = await afterFirstBackup(folder.path);
+    const before = [...state.references];
+    const runId = newRunId();
+    const dying = fakeHost(state, (_index, name) => (name === verb ? "die-before" : "answer"));
+    const killed = startProcess({ folder: folder.path, host: dying });
+    expect(await drive(killed, runId, previous, dying.died)).toBe("died");
+
+    const plain = fakeHost(state);
+    let looks = 0;
+    const late = async <T>(find: () => Promise<T>, appear: () => Promise<unknown>): Promise<T> => {
+      if (++looks === 5) await appear();
+      return find();
+    };
+    const checkpoint = { collectionId: "c", tag: runId, consistency: "application", deadlineMs: 1 } as const;
+    const host: typeof plain = {
+      ...plain,
+      ...(verb === "createRecoveryCheckpoint"
+        ? {
+            findRecoveryCheckpoints: (vmIds) =>
+              late(
+                () => plain.findRecoveryCheckpoints(vmIds),
+                () => plain.createRecoveryCheckpoint(checkpoint),
+              ),
+          }
+        : {
+            findStorageSnapshots: () =>
+              late(
+                () => plain.findStorageSnapshots(),
+                () => plain.createStorageSnapshot({ tag: runId, paths: [] }),
+              ),
+          }),
+    };
+    await using agent = startProcess({ folder: folder.path, host });
+    agent.engine.undo(runId, CLUSTER);
+    agent.engine.resume();
+    const undone = await ended(agent.engine, operationIdOf(runId, "undo"));
+    expect(undone).toMatchObject({ state: "succeeded", result: { leftovers: [] } });
+    expect(looks).toBeGreaterThanOrEqual(5);
+    expect(state).toMatchObject({ checkpoints: [], storageSnapshots: [], references: before });
+    killed.journal[Symbol.dispose]();
+  },
+);

@@ -24,15 +24,16 @@ export const RunDisk = z.object({
 export type RunDisk = z.infer<typeof RunDisk>;
 
 /**
- * What is known of a run, by name. Facts called `…Begun` are written before an effect on the host, the others after it: whatever
- * the crash, an effect that may exist has at least its first fact. The effect itself is found by the run's tag.
+ * What is known of a run, by name. Facts called `…Begun` and `…Creation` are written before an effect on the host, the others after
+ * it: whatever the crash, an effect that may exist has at least its first fact. The effect itself is found by the run's tag.
  */
 const FACTS = {
   /** From here on the run may have changed something on the host. */
   membersTouched: z.object({ members: z.array(VmId) }),
-  checkpointBegun: z.object({}),
+  /** Until when a checkpoint that was asked for may still appear on the host; null once the host has answered. */
+  checkpointCreation: z.object({ mayAppearUntil: z.iso.datetime().nullable() }),
   checkpoint: z.object({ snapshotCollectionId: z.string() }),
-  storageSnapshotBegun: z.object({}),
+  storageSnapshotCreation: z.object({ mayAppearUntil: z.iso.datetime().nullable() }),
   storageSnapshot: z.object({
     storageSnapshotId: z.string(),
     volumes: z.array(z.object({ directory: z.string(), exposedAs: z.string() })),

@@ -13,8 +13,12 @@ import type {
   VirtualMachine,
 } from "../hyperv-host.ts";
 import type { RunDisk } from "../journal/run-facts.ts";
+import { askForEffect } from "./host-effect.ts";
 import type { Handler, OperationContext } from "./operation.ts";
 import { insistOnRemoval, removeRunEffects } from "./run-effects.ts";
+
+/** After a crash a storage snapshot that was asked for may still appear for this long. */
+const STORAGE_SNAPSHOT_MAY_TAKE_MS = 60_000;
 
 /**
  * Freezes all members together, checkpoints them and takes ONE storage snapshot. Whatever this run left from before a crash is
@@ -68,9 +72,10 @@ async function takePoint(
   const chosen = checkpoint.disks.filter(({ shared }) => shared || input.includePrivateDisks);
   signal.throwIfAborted();
 
-  facts.note("storageSnapshotBegun", {});
   const paths = chosen.flatMap(({ path, staticPath }) => [path, staticPath]);
-  const snapshot = await host.createStorageSnapshot({ tag: runId, paths });
+  const snapshot = await askForEffect(context, "storageSnapshotCreation", STORAGE_SNAPSHOT_MAY_TAKE_MS, () =>
+    host.createStorageSnapshot({ tag: runId, paths }),
+  );
   const { storageSnapshotId, volumes } = snapshot;
   facts.note("storageSnapshot", { storageSnapshotId, volumes: [...volumes] });
   signal.throwIfAborted();
@@ -96,14 +101,11 @@ async function createCheckpoint(
 ): Promise<RecoveryCheckpoint> {
   const { host, facts, signal, log, runId } = context;
   const create = async (consistency: Consistency) => {
-    facts.note("checkpointBegun", {});
     const deadlineMs = input.frozenDeadlineMs;
-    const checkpoint = await host.createRecoveryCheckpoint({
-      collectionId,
-      tag: runId,
-      consistency,
-      deadlineMs,
-    });
+    // The freeze ends at the deadline; making the differencing files comes on top.
+    const checkpoint = await askForEffect(context, "checkpointCreation", 2 * deadlineMs, () =>
+      host.createRecoveryCheckpoint({ collectionId, tag: runId, consistency, deadlineMs }),
+    );
     facts.note("checkpoint", { snapshotCollectionId: checkpoint.snapshotCollectionId });
     return checkpoint;
   };

@@ -2,6 +2,7 @@ import type { Leftover, VmId } from "../../contracts/index.ts";
 import { RunId } from "../../contracts/index.ts";
 import { BackupError, toErrorDocument } from "../../errors/index.ts";
 import type { HyperVHost, ReferencePointCollection } from "../hyperv-host.ts";
+import { findSettled } from "./host-effect.ts";
 import type { OperationContext } from "./operation.ts";
 
 export interface Removed {
@@ -12,10 +13,11 @@ export interface Removed {
 
 /**
  * Takes away what carries the run's tag on the host, newest effect first, and goes on when one cannot be removed. What is there is
- * asked of the host, not of the journal, so it is right after any crash and costs nothing when called again.
+ * asked of the host, not of the journal, so it is right after any crash and costs nothing when called again. What the host may still be
+ * finishing for an agent that was cut off is waited for.
  */
 export async function removeRunEffects(
-  context: Pick<OperationContext, "host" | "runId" | "log">,
+  context: Pick<OperationContext, "host" | "runId" | "log" | "facts" | "clock" | "pause" | "signal">,
   members: readonly VmId[],
   options: { readonly referencePoints: boolean },
 ): Promise<Removed> {
@@ -47,16 +49,18 @@ export async function removeRunEffects(
       }
     });
   }
+  const isOwn = ({ tag }: { readonly tag: string }) => tag === runId;
   await attempt("find storage snapshots", async () => {
-    for (const { tag, storageSnapshotId: id } of await host.findStorageSnapshots()) {
-      if (tag === runId) await remove(`storage snapshot ${id}`, () => host.releaseStorageSnapshot(id));
+    const find = async () => (await host.findStorageSnapshots()).filter(isOwn);
+    for (const { storageSnapshotId: id } of await findSettled(context, "storageSnapshotCreation", find)) {
+      await remove(`storage snapshot ${id}`, () => host.releaseStorageSnapshot(id));
     }
   });
   if (members.length > 0) {
     await attempt("find recovery checkpoints", async () => {
-      for (const { tag, snapshotCollectionId: id } of await host.findRecoveryCheckpoints(members)) {
-        if (tag === runId)
-          await remove(`recovery checkpoint ${id}`, () => host.destroyRecoveryCheckpoint(id));
+      const find = async () => (await host.findRecoveryCheckpoints(members)).filter(isOwn);
+      for (const { snapshotCollectionId: id } of await findSettled(context, "checkpointCreation", find)) {
+        await remove(`recovery checkpoint ${id}`, () => host.destroyRecoveryCheckpoint(id));
       }
     });
   }
