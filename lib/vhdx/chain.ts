@@ -79,11 +79,7 @@ async function openParent(
 ): Promise<NamedFile> {
   const tried: string[] = [];
   let cause: unknown;
-  for (const path of [locator.relativePath, locator.volumePath, locator.absolutePath]) {
-    if (path === undefined) continue;
-    const isRelative = path === locator.relativePath;
-    const name = parentBaseName(path, isRelative, child, options);
-    if (tried.includes(name)) continue;
+  for (const name of candidateNames(child, locator, options)) {
     tried.push(name);
     try {
       return { name, file: await open(name) };
@@ -99,6 +95,28 @@ async function openParent(
     ),
     { cause },
   );
+}
+
+/**
+ * Base names to look for, in order. A relative path that leads out of the folder is refused at once; an absolute one
+ * that cannot be used (a share, on a host whose disks lie on one) only when there is nothing else.
+ */
+function candidateNames(child: string, locator: ParentLocator, options: ChainOptions): readonly string[] {
+  const names = new Set<string>();
+  if (locator.relativePath !== undefined)
+    names.add(parentBaseName(locator.relativePath, true, child, options));
+  const refusals: Error[] = [];
+  for (const path of [locator.volumePath, locator.absolutePath]) {
+    if (path === undefined) continue;
+    try {
+      names.add(parentBaseName(path, false, child, options));
+    } catch (error) {
+      if (error instanceof Error) refusals.push(error);
+    }
+  }
+  const [refusal] = refusals;
+  if (names.size === 0 && refusal !== undefined) throw refusal;
+  return [...names];
 }
 
 /**

@@ -3,8 +3,9 @@ import { BackupError } from "../errors/index.ts";
 import { PAGE_HAS_DECIDED, PAGE_HAS_PRESENT } from "./bat-survey.ts";
 import type { ByteReader } from "./byte-file.ts";
 import { wordsOf } from "./bytes.ts";
+import { defectError } from "./defects.ts";
 import { batIndexOf, bitmapIndexOf, offsetInEntry, STATE, type Geometry } from "./geometry.ts";
-import { SECTORS_PER_CHUNK } from "./layout.ts";
+import { MIB, SECTORS_PER_CHUNK } from "./layout.ts";
 import { PAGE_BYTES, PageCache } from "./page-cache.ts";
 import type { Header } from "./header.ts";
 import { KNOWN_ITEMS } from "./metadata.ts";
@@ -24,6 +25,8 @@ export interface BlockPlace {
 }
 
 const ENTRIES_PER_PAGE = PAGE_BYTES / 8;
+/** What [MS-VHDX] §2.6.1.2 would allow, a gigabyte, is no metadata. */
+const MAX_DISK_ITEMS_BYTES = 40 * MIB;
 
 /** An open file: the reader of one image, and the ground on which the writer builds. */
 export class Image implements VhdxImage {
@@ -84,6 +87,10 @@ export class Image implements VhdxImage {
     const others = metadata.items.filter(
       (each) => each.isVirtualDisk && (each.isUser || !known.has(each.id)),
     );
+    const total = others.reduce((sum, each) => sum + each.lengthBytes, 0);
+    if (total > MAX_DISK_ITEMS_BYTES) {
+      throw defectError("VHDX_METADATA_TOO_LONG", `metadata of the virtual disk has ${total} bytes`);
+    }
     const items: DiskItem[] = [];
     for (const item of others) {
       const bytes = new Uint8Array(item.lengthBytes);

@@ -1,4 +1,5 @@
 import type { ByteFile } from "./byte-file.ts";
+import { defectError } from "./defects.ts";
 import { geometryOf, type Geometry } from "./geometry.ts";
 import { NIL_GUID, type Guid } from "./guid.ts";
 import { encodeFileIdentifier, encodeHeader, type Header } from "./header.ts";
@@ -38,10 +39,17 @@ export async function beginNewFile(
   });
   const batBytes = roundUp(geometry.batEntries * 8, MIB);
   const blocksOffsetBytes = NEW_BAT_OFFSET + batBytes;
+  const items = encodeMetadata(metadata);
+  if (items.length > NEW_METADATA.lengthBytes) {
+    throw defectError(
+      "VHDX_METADATA_TOO_LONG",
+      `${items.length} bytes of metadata do not fit into a new file`,
+    );
+  }
   await file.resize(0);
   await file.resize(blocksOffsetBytes);
   await file.write(0, encodeFileIdentifier(CREATOR));
-  await file.write(NEW_METADATA.offsetBytes, encodeMetadata(metadata));
+  await file.write(NEW_METADATA.offsetBytes, items);
   const regions = encodeRegionTable([
     { id: BAT_REGION, offsetBytes: NEW_BAT_OFFSET, lengthBytes: batBytes, isRequired: true },
     { id: METADATA_REGION, ...NEW_METADATA, isRequired: true },

@@ -131,6 +131,26 @@ describe("a parent's path", () => {
   });
 });
 
+test("a share in the absolute path does not hide that the parent is missing beside the child", async () => {
+  const base = await disk();
+  const child = memoryFile();
+  const absolutePath = "\\\\?\\UNC\\server\\share\\base.vhdx";
+  await createDifferencing(child, { image: await openVhdx(base), relativePath: "base.vhdx", absolutePath });
+  expect(await codeOf(openChain(folder({ "child.avhdx": child }), "child.avhdx"))).toBe(
+    "VHDX_PARENT_MISSING",
+  );
+  expect(
+    (await openChain(folder({ "child.avhdx": child, "base.vhdx": base }), "child.avhdx")).files,
+  ).toHaveLength(2);
+});
+
+test("more metadata than a new file has room for makes no child", async () => {
+  const parent = (await Forgery.dynamic())
+    .addItem("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", 65_576, MIB - 65_576, 3)
+    .file();
+  expect(await codeOf(childOf(parent, "parent.vhdx"))).toBe("VHDX_METADATA_TOO_LONG");
+});
+
 test("a differencing disk opened alone reads what it holds and names what it lacks", async () => {
   const child = (await Forgery.differencing()).file();
   const image = await openVhdx(child);

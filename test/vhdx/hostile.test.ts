@@ -377,6 +377,15 @@ describe("a disk without parent is refused", () => {
   });
 });
 
+test("a disk without parent that has a sector bitmap is refused as VHDX_BITMAP_WITHOUT_PARENT", async () => {
+  const file = await Forgery.dynamic();
+  file.metadata((m) => {
+    m.setBigUint64(ITEM.size, BigInt(5_000 * MIB), true);
+  });
+  expect(await outcome(file.bytes)).toBe("opens");
+  expect(await outcome(file.bat(4_096, BLOCK(5, 6)).bytes)).toBe("VHDX_BITMAP_WITHOUT_PARENT");
+});
+
 describe("a differencing disk is refused", () => {
   test.each(DIFFERENCING)("as %s: %s", async (code, _rule, bend) => {
     const file = await Forgery.differencing();
