@@ -5,7 +5,7 @@ import { DiskId, VmId } from "../../contracts/index.ts";
 import { BackupError } from "../../errors/index.ts";
 import { createVhdx, openVhdx, openVhdxForWrite, type WritableVirtualDisk } from "../../vhdx/index.ts";
 import { FolderFiles } from "../disks/folder-files.ts";
-import { PAGE_BYTES, type WriterPlan } from "../writers/plan.ts";
+import { PAGE_BYTES, RUN_BYTES, type WriterPlan } from "../writers/plan.ts";
 import { areaBytes, encodeSuperblock, SUPERBLOCK_BYTES, type Superblock } from "../writers/superblock.ts";
 import { fillWithFoundFiles, type FilledWith } from "./found-files.ts";
 import { writeJsonFile } from "./json-file.ts";
@@ -96,8 +96,8 @@ async function fillFolder(options: EstateOptions, seed: number): Promise<Created
   const plan: WriterPlan = {
     seed,
     members: count,
-    runs: (options.writerMegabytes ?? 32) * 64,
-    runsPerTransaction: 3,
+    runs: ((options.writerMegabytes ?? 32) * MIB) / RUN_BYTES,
+    runsPerTransaction: 2,
     journalEntries: 256,
   };
   const estateId = id("estate");

@@ -10,8 +10,8 @@
  */
 
 export const PAGE_BYTES = 4096;
-/** Pages that are written with one call: 16 KiB, aligned to 16 KiB within the area. */
-export const RUN_PAGES = 4;
+/** Pages that are written with one call: an extent of 64 KiB as databases write it, aligned to 64 KiB within the area. */
+export const RUN_PAGES = 16;
 export const RUN_BYTES = RUN_PAGES * PAGE_BYTES;
 /** A journal entry: the intent record, then the commit record. */
 export const ENTRY_BYTES = 2 * PAGE_BYTES;
