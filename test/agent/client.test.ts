@@ -1,4 +1,4 @@
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 import { readdir, readFile } from "node:fs/promises";
 import { createAgentClient, createCommandSigner, generateCommandKeys } from "../../lib/agent/client/index.ts";
 import { AgentId } from "../../lib/contracts/index.ts";
@@ -109,4 +109,27 @@ test("the client loads neither the journal nor a handler", async () => {
   const folders = new Set([...seen].map((href) => href.slice(agent.href.length).split("/")[0]));
   expect([...folders].sort()).toEqual(["client", "commands"]);
   expect(await readdir(agent)).toContain("journal");
+});
+
+test("an agent that gives no answer is given up on before the Relay would, as unreachable", async () => {
+  vi.useFakeTimers();
+  try {
+    const asked = Promise.withResolvers<undefined>();
+    const client = createAgentClient({
+      ...{ agentId, signCommand },
+      send: ({ signal }) =>
+        new Promise((_, reject) => {
+          signal?.addEventListener("abort", () => {
+            reject(signal.reason as Error);
+          });
+          asked.resolve(undefined);
+        }),
+    });
+    const answer = client.getOperation(`${runId}.ship`, 20_000).catch((error: unknown) => error);
+    await asked.promise;
+    await vi.advanceTimersByTimeAsync(36_000);
+    expect(await answer).toMatchObject({ code: "AGENT_UNREACHABLE", retry: "later" });
+  } finally {
+    vi.useRealTimers();
+  }
 });

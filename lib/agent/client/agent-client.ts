@@ -51,6 +51,11 @@ export interface AgentClientOptions {
   readonly signCommand: CommandSigner;
 }
 
+/** On top of what the agent was asked to wait. The Relay itself would keep a request to an agent that died for 60 s. */
+const ANSWER_WITHIN_MS = 15_000;
+
+const JSON_BODY = { "content-type": "application/json" };
+
 /** The control plane's side of the agent's HTTP contract. */
 export function createAgentClient({ agentId, send, signCommand }: AgentClientOptions): AgentClient {
   const request = async (command: {
@@ -58,8 +63,9 @@ export function createAgentClient({ agentId, send, signCommand }: AgentClientOpt
     readonly target: string;
     readonly runId?: RunId;
     readonly document?: unknown;
+    readonly waitMs?: number;
   }): Promise<unknown> => {
-    const { method, target, runId, document } = command;
+    const { method, target, runId, document, waitMs = 0 } = command;
     const body = document === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(document));
     const authorization = await signCommand({
       agentId,
@@ -68,11 +74,14 @@ export function createAgentClient({ agentId, send, signCommand }: AgentClientOpt
       body,
       ...(runId === undefined ? {} : { runId }),
     });
+    using patience = limit(agentId, waitMs + ANSWER_WITHIN_MS);
     let response: SenderResponse;
     try {
-      const content = document === undefined ? {} : { body };
-      const type = document === undefined ? {} : { "content-type": "application/json" };
-      response = await send({ method, path: target, headers: { authorization, ...type }, ...content });
+      const content =
+        document === undefined
+          ? { headers: { authorization } }
+          : { headers: { authorization, ...JSON_BODY }, body };
+      response = await send({ method, path: target, ...content, signal: patience.signal });
     } catch (cause) {
       if (cause instanceof BackupError) throw cause;
       throw unreachable(agentId, cause instanceof Error ? cause.message : String(cause), cause);
@@ -98,8 +107,10 @@ export function createAgentClient({ agentId, send, signCommand }: AgentClientOpt
     },
     async getOperation(operationId, waitMs) {
       const runId = RunId.parse(operationId.split(".", 1)[0]);
-      const target = `/v1/operations/${operationId}?waitMs=${String(Math.max(0, Math.round(waitMs)))}`;
-      const state = parse(OperationState, agentId, await request({ method: "GET", target, runId }));
+      const wholeMs = Math.max(0, Math.round(waitMs));
+      const target = `/v1/operations/${operationId}?waitMs=${wholeMs}`;
+      const answer = await request({ method: "GET", target, runId, waitMs: wholeMs });
+      const state = parse(OperationState, agentId, answer);
       return stateOf(state.kind, agentId, state);
     },
     async undoRun({ runId, clusterId }) {
@@ -142,6 +153,20 @@ function parse<T extends z.ZodType>(schema: T, agentId: AgentId, document: unkno
   const parsed = schema.safeParse(document);
   if (parsed.success) return parsed.data;
   throw invalid(agentId, z.prettifyError(parsed.error));
+}
+
+/** A signal that ends a request which takes too long, with the error that says so. */
+function limit(agentId: AgentId, ms: number): { readonly signal: AbortSignal } & Disposable {
+  const abort = new AbortController();
+  const timer = setTimeout(() => {
+    abort.abort(unreachable(agentId, `no answer came within ${ms} ms`));
+  }, ms);
+  return {
+    signal: abort.signal,
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+    },
+  };
 }
 
 function unreachable(agentId: AgentId, why: string, cause?: unknown): BackupError {
