@@ -2,7 +2,12 @@ import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { VmId } from "../../lib/contracts/index.ts";
-import { connectSimulatedHost, createEstate, startSimulatedHost } from "../../lib/simulated-host/index.ts";
+import {
+  checkEstate,
+  connectSimulatedHost,
+  createEstate,
+  startSimulatedHost,
+} from "../../lib/simulated-host/index.ts";
 import { RunningEstate } from "../../lib/simulated-host/host/running-estate.ts";
 import { simulatedHyperVHost } from "../../lib/simulated-host/host/simulated-host.ts";
 import { SMALL, startLab, takePoint, temporaryFolder, type Lab } from "./lab.ts";
@@ -97,6 +102,16 @@ describe("a freeze", () => {
   });
 });
 
+test("a host that is told to stop does not wait for a freeze that hangs", async () => {
+  const lab = await startLab();
+  await lab.faults({ kind: "freeze-hangs", vmId: lab.members[1]! });
+  const hanging = expect(asked(lab, 3_600_000)).rejects.toMatchObject({ code: "CANCELLED" });
+  await vi.waitUntil(async () => (await lab.status()).members.some(({ isFrozen }) => isFrozen), 20_000);
+  await lab.stop();
+  await hanging;
+  expect(await checkEstate(lab.folder, { consistency: "application" })).toMatchObject({ violations: [] });
+});
+
 describe("what fails later", () => {
   test("a storage snapshot that fails leaves no copy, and the next one works", async () => {
     const lab = await startLab();
@@ -157,6 +172,33 @@ describe("what fails later", () => {
       lab.host.getVirtualMachines([]).then(() => order.push("quick")),
     ]);
     expect(order).toEqual(["quick", "slow"]);
+  });
+
+  test("a call that takes long is under way: questions about what it makes wait for it", async () => {
+    const lab = await startLab();
+    await lab.faults({ kind: "call-slow", method: "createRecoveryCheckpoint", ms: 300, times: 1 });
+    const body = {
+      collectionId: lab.collectionId,
+      tag: "run-1",
+      consistency: "application",
+      deadlineMs: 30_000,
+    };
+    const leaving = new AbortController();
+    const call = fetch(`${lab.url}/v1/createRecoveryCheckpoint`, {
+      method: "POST",
+      body: JSON.stringify([body]),
+      signal: leaving.signal,
+    });
+    const isTaken = async () => {
+      const { faults } = (await (await fetch(`${lab.url}/faults`)).json()) as {
+        readonly faults: readonly unknown[];
+      };
+      return faults.length === 0;
+    };
+    await vi.waitUntil(isTaken, 20_000);
+    leaving.abort();
+    await expect(call).rejects.toThrow();
+    expect(await lab.host.findRecoveryCheckpoints(lab.members)).toMatchObject([{ tag: "run-1" }]);
   });
 
   test.each([

@@ -68,7 +68,14 @@ async function switchDisks(
     // From here to the end nothing waits, so the deadline cannot pass in between.
     return commitSwitch(estate, prepared, request);
   } catch (error) {
-    for (const { change } of prepared) await change.abandon();
+    for (const { disk, change } of prepared) {
+      await change.abandon().catch((failure: unknown) => {
+        estate.log("error", "a disk did not go back to its file", {
+          file: disk.file,
+          error: String(failure),
+        });
+      });
+    }
     throw error;
   } finally {
     for (const disk of closed) disk.gate.open();

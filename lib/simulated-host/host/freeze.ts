@@ -34,6 +34,7 @@ export async function freezeMembers(
   const times: FreezeTimes[] = [];
   const waiting = new Set(vmIds);
   const deadline = new AbortController();
+  const giveUp = AbortSignal.any([deadline.signal, estate.stopping.signal]);
 
   const thaw = () => {
     clearTimeout(timer);
@@ -66,7 +67,7 @@ export async function freezeMembers(
     const cost = estate.faults.take("freeze-slow", (fault) => fault.vmId === vmId)?.ms ?? freezeMs;
     const hangs = estate.faults.take("freeze-hangs", (fault) => fault.vmId === vmId) !== undefined;
     const failsVss = estate.faults.take("vss-failed", (fault) => fault.vmId === vmId) !== undefined;
-    if (consistency === "application") await sleep(cost, undefined, { signal: deadline.signal });
+    if (consistency === "application") await sleep(cost, undefined, { signal: giveUp });
     if (consistency === "application" && failsVss) {
       throw new BackupError(
         "QUIESCE_FAILED",
@@ -74,8 +75,8 @@ export async function freezeMembers(
         { retry: "later", facts: { vm: name } },
       );
     }
-    if (hangs) await sleep(2 ** 31 - 1, undefined, { signal: deadline.signal });
-    deadline.signal.throwIfAborted(); // nobody may be frozen after the thaw
+    if (hangs) await sleep(2 ** 31 - 1, undefined, { signal: giveUp });
+    giveUp.throwIfAborted(); // nobody may be frozen after the thaw
     await estate.member(vmId).freeze(consistency);
     if (deadline.signal.aborted) return;
     waiting.delete(vmId);

@@ -32,12 +32,15 @@ export class RunningEstate {
   readonly state: StateStore;
   readonly log: HostLog;
   readonly faults = new Faults();
+  /** Aborted when the host is told to stop: what only waits ends then. */
+  readonly stopping = new AbortController();
   /** What changes the estate, one after another; questions about checkpoints and the like wait for it. */
   readonly changes = new Queue();
   readonly members = new Map<VmId, Member>();
   readonly trackers = new Map<DiskId, ChangeTracker>();
   readonly #disks = new Map<DiskId, SimulatedDisk>();
   #writers: RunningWriters | undefined;
+  #writerFailure: string | undefined;
   #lock: Disposable | undefined;
 
   private constructor(folder: string, layout: Estate, state: StateStore, log: HostLog, lock: Disposable) {
@@ -111,6 +114,11 @@ export class RunningEstate {
     return this.#writers;
   }
 
+  /** Why the writers stopped by themselves, if they did: the machine's own disk is full, for example. */
+  get writerFailure(): string | undefined {
+    return this.#writerFailure;
+  }
+
   /** Merges a disk that no checkpoint needs. */
   async mergeIfFree(diskId: DiskId): Promise<void> {
     const isHeld = this.state.current.checkpoints.some(({ disks }) =>
@@ -139,6 +147,7 @@ export class RunningEstate {
 
   /** A clean stop: change tracking is saved, no transaction is cut in two. */
   async close(): Promise<void> {
+    this.stopping.abort();
     await this.changes.run(async () => {
       for (const member of this.members.values()) member.thaw();
       await this.#writers?.stop();
@@ -191,6 +200,7 @@ export class RunningEstate {
       members: [...this.members.values()],
       bytesPerSecond: this.layout.writeBytesPerSecond,
       onFailure: (error) => {
+        this.#writerFailure = String(error);
         this.log("error", "the writers stopped", { error: String(error) });
       },
     });

@@ -59,7 +59,7 @@ export async function startSimulatedHost(options: {
     url: `http://127.0.0.1:${port}`,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
-      estate.faults.set([]);
+      estate.stopping.abort();
       await Promise.allSettled(running);
       server.closeAllConnections();
       await closed;
@@ -124,8 +124,6 @@ async function invoke(
   const { faults } = estate;
   const isThis = (fault: { readonly method: string }) => fault.method === method;
   const args = parse(METHODS[method].args, body) as unknown[];
-  const slow = faults.take("call-slow", isThis);
-  if (slow !== undefined) await sleep(slow.ms);
   if (faults.take("call-fails", isThis) !== undefined) {
     throw new BackupError(
       "HYPERV_CALL_FAILED",
@@ -137,9 +135,16 @@ async function invoke(
     );
   }
   cutPower(estate, method, "before");
-  const result = await (host as unknown as Verbs)[method](...args);
+  const slow = faults.take("call-slow", isThis);
+  // In the queue just before the call: whoever asks meanwhile what came of it waits, as for any call that is under way.
+  const delay = slow === undefined ? undefined : estate.changes.run(() => pause(slow.ms, estate));
+  const [result] = await Promise.all([(host as unknown as Verbs)[method](...args), delay]);
   cutPower(estate, method, "after");
   return result;
+}
+
+function pause(ms: number, { stopping }: RunningEstate): Promise<void> {
+  return sleep(ms, undefined, { signal: stopping.signal }).catch(() => undefined);
 }
 
 function cutPower(estate: RunningEstate, method: Method, when: "before" | "after"): void {
@@ -154,6 +159,7 @@ function statusOf(estate: RunningEstate): object {
     counters,
     lastTransaction: estate.writers?.lastTransaction ?? 0,
     writtenBytes: estate.writers?.writtenBytes ?? 0,
+    writerFailure: estate.writerFailure ?? null,
     members: estate.layout.vms.map(({ vmId, name }) => ({
       vmId,
       name,
