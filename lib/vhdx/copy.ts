@@ -6,8 +6,8 @@ import type { VirtualDisk } from "./virtual-disk.ts";
 const PIECE_BYTES = 2 * MIB;
 /** Zeros inside of allocated ranges are left out in runs of this. */
 const GRAIN_BYTES = 64 * KIB;
-/** One piece is written while the next is read; more gained nothing (bench/vhdx.bench.ts, two cores). */
-const IN_FLIGHT = 2;
+/** libuv has four threads for files; more in flight only wait for one. */
+const IN_FLIGHT = 4;
 
 export interface CopyOptions {
   readonly signal?: AbortSignal;
