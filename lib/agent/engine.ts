@@ -52,6 +52,8 @@ export class OperationEngine {
   /** Repository URLs by operation: secrets, never in the journal. */
   readonly #urls = new Map<string, string>();
   readonly #closing = new AbortController();
+  /** Aborted when long polls are to be answered at once. */
+  readonly #hurry = new AbortController();
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -117,7 +119,7 @@ export class OperationEngine {
     this.noteCallFor(id);
     if (this.state(id).state === "running" && waitMs > 0 && !signal.aborted) {
       const waiting = new AbortController();
-      const either = AbortSignal.any([signal, waiting.signal, this.#closing.signal]);
+      const either = AbortSignal.any([signal, waiting.signal, this.#hurry.signal]);
       const pause = sleep(waitMs, undefined, { signal: either }).catch(() => undefined);
       await Promise.race([active?.done ?? pause, pause]);
       waiting.abort();
@@ -169,8 +171,14 @@ export class OperationEngine {
     }
   }
 
+  /** Lets every long poll have its answer now, so that the agent can stop without keeping anyone. */
+  answerWaiting(): void {
+    this.#hurry.abort();
+  }
+
   /** Ends without finishing: what is under way stays in the journal and is taken up by the next start. */
   async close(): Promise<void> {
+    this.answerWaiting();
     this.#closing.abort();
     for (const { abort } of this.#active.values()) abort.abort(new AgentStopping());
     await Promise.all([...this.#active.values()].map(({ done }) => done));
@@ -295,14 +303,7 @@ export class OperationEngine {
       ...ports,
       ...{ runId, clusterId, limits, signal, facts: new RunFacts(journal, runId) },
       runDirectory: this.#runDirectory(runId),
-      otherRuns: () =>
-        journal
-          .openRuns()
-          .filter((run) => run.run_id !== runId)
-          .map((run) => {
-            const members = new RunFacts(journal, run.run_id).get("membersTouched")?.members ?? [];
-            return { runId: run.run_id, members };
-          }),
+      otherRuns: () => this.#otherRuns(runId),
       reportProgress: (progress) => {
         const active = this.#active.get(id);
         if (active === undefined) return;
@@ -318,6 +319,22 @@ export class OperationEngine {
         return url;
       },
     };
+  }
+
+  /**
+   * Runs whose effects are still wanted. One whose undo failed is not among them: what it left counts as left behind, and does not
+   * keep other runs from the members.
+   */
+  #otherRuns(except: RunId): { readonly runId: RunId; readonly members: readonly string[] }[] {
+    const { journal } = this.#options;
+    return journal
+      .openRuns()
+      .filter(({ run_id }) => run_id !== except)
+      .filter(({ run_id }) => journal.operation(operationIdOf(run_id, "undo"))?.state !== "failed")
+      .map(({ run_id: runId }) => ({
+        runId,
+        members: new RunFacts(journal, runId).get("membersTouched")?.members ?? [],
+      }));
   }
 
   #throwIfClosing(): void {

@@ -74,7 +74,14 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   stack.defer(() => engine.close());
   engine.resume();
 
-  const expiry = setInterval(() => engine.expireRuns(), Math.min(EXPIRY_CHECK_MS, config.runExpiryMs / 4));
+  const expireRuns = () => {
+    try {
+      engine.expireRuns();
+    } catch (error) {
+      log("error", "silent runs could not be looked for; it is tried again", { why: String(error) });
+    }
+  };
+  const expiry = setInterval(expireRuns, Math.min(EXPIRY_CHECK_MS, config.runExpiryMs / 4));
   stack.defer(() => {
     clearInterval(expiry);
   });
@@ -90,7 +97,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     }),
   );
   const owned = stack.move();
-  const close = () => owned.disposeAsync();
+  const close = (): Promise<void> => {
+    engine.answerWaiting();
+    return owned.disposeAsync();
+  };
   return { listener, close, [Symbol.asyncDispose]: close };
 }
 

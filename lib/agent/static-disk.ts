@@ -68,7 +68,10 @@ export const staticDiskFiles: StaticDiskPort = {
     const disk = await openChain(async (baseName) => {
       if (/[\\/]/.test(baseName) || baseName === "..") throw outside(staticPath, baseName);
       const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
-      const handle = await open(join(realFolder, baseName), flags);
+      const handle = await open(join(realFolder, baseName), flags).catch((cause: unknown) => {
+        // A parent that is missing is openChain's to report.
+        throw baseName === name ? lost(staticPath, realFolder, cause) : cause;
+      });
       stack.defer(() => handle.close());
       return byteFileOf(handle);
     }, name);
@@ -82,16 +85,20 @@ async function confined(staticPath: string, root: string, folder: string): Promi
   try {
     real = await Promise.all([realpath(root), realpath(folder)]);
   } catch (cause) {
-    throw new BackupError(
-      "STORAGE_SNAPSHOT_LOST",
-      `the storage snapshot is no longer exposed at ${folder}: ${String(cause)}; give the storage more room for snapshots`,
-      { retry: "later", facts: { folder }, cause },
-    );
+    throw lost(staticPath, folder, cause);
   }
   const [realRoot, realFolder] = real;
   const way = relative(realRoot, realFolder);
   if (isAbsolute(way) || way.split(sep)[0] === "..") throw outside(staticPath, realFolder);
   return realFolder;
+}
+
+function lost(staticPath: string, folder: string, cause: unknown): BackupError {
+  return new BackupError(
+    "STORAGE_SNAPSHOT_LOST",
+    `${staticPath} cannot be read in the storage snapshot at ${folder}: ${String(cause)}; give the storage more room for snapshots`,
+    { retry: "later", facts: { staticPath, folder }, cause },
+  );
 }
 
 function outside(staticPath: string, found: string): BackupError {

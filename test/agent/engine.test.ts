@@ -221,6 +221,25 @@ describe("undo", () => {
     expect(state.storageSnapshots).toEqual([]);
   });
 
+  test("that keeps failing does not keep other runs from the members, and what it left is reported", async () => {
+    await using folder = await temporaryFolder();
+    const state = newState();
+    const stuck = fakeHost(state, (_index, name) =>
+      name === "releaseStorageSnapshot" ? new BackupError("STORAGE_SNAPSHOT_FAILED", "busy") : "answer",
+    );
+    await using agent = startProcess({ folder: folder.path, host: stuck });
+    const runId = newRunId();
+    await operate(agent.engine, runId, "consistency-point", POINT_INPUT);
+    await expect(operate(agent.engine, runId, "undo", {})).rejects.toMatchObject({ code: "UNDO_INCOMPLETE" });
+    const [left] = state.storageSnapshots;
+    const { findings } = await operate(agent.engine, newRunId(), "preflight", {
+      ...{ members: MEMBERS, consistency: "application" },
+    });
+    expect(findings).toMatchObject([{ code: "PREFLIGHT_STORAGE_SNAPSHOT_LEFT", severity: "warn" }]);
+    const { leftovers } = await backUp(agent.engine, newRunId(), undefined);
+    expect(leftovers.map(({ id }) => id)).toContain(left!.storageSnapshotId);
+  });
+
   test("after the clean-up was asked for keeps the reference points of the restore point", async () => {
     await using folder = await temporaryFolder();
     const state = newState();
@@ -357,6 +376,25 @@ describe("a restart", () => {
     expect(state).toMatchObject({ checkpoints: [], storageSnapshots: [] });
     killed.journal[Symbol.dispose]();
   });
+});
+
+test("a long poll is answered at once when the agent stops", async () => {
+  await using folder = await temporaryFolder();
+  const slow = slowRepository();
+  const runId = newRunId();
+  const agent = startProcess({
+    folder: folder.path,
+    host: fakeHost(newState()),
+    repository: slow.repository,
+  });
+  for (const { kind, input } of backupSteps(undefined).slice(0, 4))
+    await operate(agent.engine, runId, kind, input as never);
+  agent.engine.put({ kind: "ship", runId, clusterId: CLUSTER, input: SHIP });
+  await slow.begun;
+  const poll = agent.engine.wait(operationIdOf(runId, "ship"), 600_000, soon);
+  agent.engine.answerWaiting();
+  expect((await poll).state).toBe("running");
+  await agent[Symbol.asyncDispose]();
 });
 
 describe("the consistency point", () => {

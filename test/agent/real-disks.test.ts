@@ -219,6 +219,16 @@ test("a disk whose file in the storage snapshot is another disk's is refused", a
   expect(wrong).toMatchObject({ checkpoints: [], storageSnapshots: [] });
 });
 
+test("a storage snapshot that the storage gave up is named as lost, whether all of it or one file is gone", async () => {
+  await using folder = await temporaryFolder();
+  const { exposed } = await estate(folder.path);
+  const lost = { code: "STORAGE_SNAPSHOT_LOST", retry: "later" };
+  const open = (exposedAs: string, path: string) =>
+    staticDiskFiles.open(path, [{ directory: "/csv", exposedAs }]);
+  await expect(open(`${exposed}-gone`, "/csv/sql/data_2.avhdx")).rejects.toMatchObject(lost);
+  await expect(open(exposed, "/csv/sql/data_3.avhdx")).rejects.toMatchObject(lost);
+});
+
 test("a link inside the storage snapshot is not followed, neither for a folder nor for a file", async () => {
   await using folder = await temporaryFolder();
   const { exposed } = await estate(folder.path);
