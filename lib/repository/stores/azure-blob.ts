@@ -1,4 +1,4 @@
-import { RestError, type ContainerClient } from "@azure/storage-blob";
+import { RestError, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
 import { BackupError } from "../../errors/index.ts";
 import type { ObjectStore } from "../object-store.ts";
 
@@ -16,21 +16,13 @@ export function azureBlobStore(container: ContainerClient): ObjectStore {
     description,
     put(name, bytes, { ifAbsent }) {
       return act(`put ${name}`, async () => {
-        const conditions = ifAbsent ? { ifNoneMatch: "*" } : {};
+        const blob = container.getBlockBlobClient(name);
+        const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
         try {
-          await container
-            .getBlockBlobClient(name)
-            .upload(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes.length, {
-              conditions,
-            });
+          await blob.upload(body, body.length, ifAbsent ? { conditions: { ifNoneMatch: "*" } } : {});
           return "created";
         } catch (error) {
-          if (
-            ifAbsent &&
-            error instanceof RestError &&
-            (error.code === "BlobAlreadyExists" || error.statusCode === 412)
-          )
-            return "exists";
+          if (ifAbsent && (await isThere(blob, error))) return "exists";
           throw error;
         }
       });
@@ -60,6 +52,16 @@ export function azureBlobStore(container: ContainerClient): ObjectStore {
       await act(`remove ${name}`, () => container.getBlockBlobClient(name).deleteIfExists());
     },
   };
+}
+
+/**
+ * Whether a refused creation means that the blob exists. A token that may create but not overwrite is refused with 403 before
+ * the condition is looked at, so that answer is only understood by asking for the blob.
+ */
+async function isThere(blob: BlockBlobClient, error: unknown): Promise<boolean> {
+  if (!(error instanceof RestError)) return false;
+  if (error.code === "BlobAlreadyExists" || error.statusCode === 412) return true;
+  return error.statusCode === 403 && (await blob.exists().catch(() => false));
 }
 
 /** The service's words without the request: that one can hold a token. */
