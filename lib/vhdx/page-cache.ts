@@ -4,8 +4,8 @@ import type { LoggedPage } from "./log-entry.ts";
 
 export const PAGE_BYTES = 64 * KIB;
 
-/** 16 MiB: the whole BAT of a 64 TiB disk in 32 MiB blocks. */
-const CLEAN_PAGES = 256;
+/** 4 MiB: the BAT of a 16 TiB disk in 32 MiB blocks; a chain of many files stays small. */
+const CLEAN_PAGES = 64;
 
 /**
  * Pages of the file's metadata (BAT and sector bitmaps) in memory: the most recently used clean ones, and all that

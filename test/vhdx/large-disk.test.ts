@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   createDifferencing,
@@ -26,6 +27,64 @@ function counting(file: ByteReader): { readonly reader: ByteReader; readonly rea
     readBytes: () => readBytes,
   };
 }
+
+describe("a disk whose BAT has many pages and chunks", () => {
+  // 4096 blocks are a chunk, 8192 entries are a page of BAT: both borders, and what lies around them.
+  const interesting = [
+    0, 4_094, 4_095, 4_096, 8_188, 8_189, 8_190, 8_191, 8_192, 12_287, 12_288, 16_379, 16_380, 16_383,
+  ];
+  const blocks = 20_000;
+  const block = fc.oneof(fc.constantFrom(...interesting), fc.integer({ min: 0, max: blocks - 1 }));
+
+  test("maps and reads every block, whichever are present, from base and child", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(block, { maxLength: 30 }),
+        fc.uniqueArray(block, { maxLength: 15 }),
+        fc.uniqueArray(block, { maxLength: 15 }),
+        block,
+        async (inBase, inChild, dropped, from) => {
+          const base = memoryFile();
+          const stream = await createVhdxStream(base, { sizeBytes: blocks * MIB, blockBytes: MIB });
+          for (const each of inBase) await stream.write(each * MIB, new Uint8Array(512).fill(1));
+          await stream.finish();
+          const parent = await openVhdx(base);
+          const child = memoryFile();
+          await createDifferencing(child, { image: parent, relativePath: "base.vhdx" }, { blockBytes: MIB });
+          const writer = await openVhdxForWrite(child, { parent });
+          for (const each of inChild) await writer.write(each * MIB + 512, new Uint8Array(512).fill(2));
+          for (const each of dropped) await writer.writeZeros({ offsetBytes: each * MIB, lengthBytes: MIB });
+          await writer.close();
+          const disk = await openVhdx(child, { parent });
+
+          const within = { offsetBytes: from * MIB + 256, lengthBytes: (blocks - from) * MIB - 256 };
+          const ranges = await rangesOf(disk.allocatedRanges(within));
+          const covers = (at: number): boolean =>
+            ranges.some(
+              ({ offsetBytes, lengthBytes }) => at >= offsetBytes && at < offsetBytes + lengthBytes,
+            );
+          const found = new Uint8Array(1_024);
+          for (const each of new Set([...interesting, ...inBase, ...inChild, ...dropped])) {
+            const isGone = dropped.includes(each);
+            const expected = [
+              !isGone && inBase.includes(each) ? 1 : 0,
+              !isGone && inChild.includes(each) ? 2 : 0,
+            ];
+            await disk.read(each * MIB, found);
+            expect([found[0], found[512]]).toEqual(expected);
+            if (each > from)
+              expect([covers(each * MIB), covers(each * MIB + 512)]).toEqual(
+                isGone
+                  ? [false, false]
+                  : [inBase.includes(each), inBase.includes(each) || inChild.includes(each)],
+              );
+          }
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+});
 
 describe("a disk of 64 TiB", () => {
   test("is planned by reading its BAT once and the pages that hold blocks once more", async () => {
