@@ -6,6 +6,8 @@
  * 256 MB. The same seed gives the same cases; a find names seed and case, and `--case` runs it alone.
  */
 import { parseArgs } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { makeCorpus } from "./fuzz-vhdx/corpus.ts";
 import { judge } from "./fuzz-vhdx/judge.ts";
@@ -101,22 +103,23 @@ async function work(task: Task): Promise<void> {
   const corpus = await makeCorpus();
   const outcomes: Record<string, number> = {};
   const end = performance.now() + task.seconds * 1_000;
-  const idle = process.memoryUsage();
-  const idleBytes = idle.heapUsed + idle.arrayBuffers;
+  const collect = garbageCollector();
+  collect();
+  const idleBytes = inUse();
   let peakBytes = 0;
   let cases = 0;
   while (cases < task.maxCases && performance.now() < end) {
     const caseNumber = task.firstCase + cases;
     if (cases % 50 === 0) port.postMessage({ kind: "at", caseNumber } satisfies Message);
+    // What earlier cases left behind is none of this one's memory.
+    if (inUse() - idleBytes > MEMORY_LIMIT_BYTES / 4) collect();
     const random = new Random(task.seed, caseNumber);
     const seed = random.pick(corpus);
     try {
       const bytes = mutate(Uint8Array.from(seed.bytes), random);
       const outcome = await judge(bytes, seed.parent, random);
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-      // Memory of earlier cases may wait for its collection; a single case that takes this much does not hide in it.
-      const now = process.memoryUsage();
-      const usedBytes = now.heapUsed + now.arrayBuffers - idleBytes;
+      const usedBytes = inUse() - idleBytes;
       peakBytes = Math.max(peakBytes, usedBytes);
       if (usedBytes > MEMORY_LIMIT_BYTES) throw new Error(`${Math.round(usedBytes / 1e6)} MB in use`);
     } catch (error) {
@@ -126,4 +129,14 @@ async function work(task: Task): Promise<void> {
     cases++;
   }
   port.postMessage({ kind: "done", cases, outcomes, peakBytes } satisfies Message);
+}
+
+function inUse(): number {
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+function garbageCollector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
 }

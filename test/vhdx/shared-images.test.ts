@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { memoryFile, openChain, type VirtualDisk } from "../../lib/vhdx/index.ts";
+import { memoryFile, openChain, openVhdx, type VirtualDisk } from "../../lib/vhdx/index.ts";
 import { SHARED_IMAGES, unpack } from "./shared-images.ts";
 
 /** Guest sha256, or the code of the refusal, as the README of the images has them. */
@@ -87,6 +87,20 @@ describe.skipIf(!existsSync(SHARED_IMAGES))(
         leaf,
       );
       expect(await digestOf(disk)).toBe(expected);
+    });
+
+    test("the sectors that a Hyper-V checkpoint holds itself are read without its parent", async () => {
+      const image = await openVhdx(memoryFile(unpack("windows/dissect-differencing.avhdx.gz")));
+      const hash = createHash("sha256");
+      let sectors = 0;
+      for await (const { offsetBytes, lengthBytes } of image.ownRanges()) {
+        const data = new Uint8Array(lengthBytes);
+        await image.read(offsetBytes, data);
+        hash.update(data);
+        sectors += lengthBytes / 512;
+      }
+      expect(sectors).toBe(6_200);
+      expect(hash.digest("hex")).toBe("5bb6800ac0903f0897a2fb4cd304a9d033856d8ba12cbc8f7bf555fe29bfcbb7");
     });
   },
 );
