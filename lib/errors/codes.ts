@@ -157,10 +157,14 @@ export const ERROR_CODES = {
 
   // repository
   REPOSITORY_EXISTS: "The place holds a repository already. Open it, or choose another place.",
+  REPOSITORY_FULL:
+    "The repository holds as many chunks as this version can index in memory. Begin another repository for further guest clusters.",
   REPOSITORY_KEY_CANNOT_COMMIT: "This key may not commit restore points. Use the control plane's key.",
   REPOSITORY_KEY_CANNOT_READ: "This key may write backups but not read them. Restore with the passphrase.",
   REPOSITORY_KEY_INVALID:
     "The text is no repository key, or a part of it is missing. Copy it again from gcb repo keys.",
+  REPOSITORY_KEY_MISMATCH:
+    "The key was made for another repository, or the repository's public keys were changed since. Nothing was written; export the key again.",
   REPOSITORY_MISSING: "The place holds no repository. Check the URL, or create one.",
   REPOSITORY_OBJECT_DAMAGED:
     "A stored object is not what was written. Nothing of it was used; restore another restore point or bring the object back.",

@@ -35,6 +35,11 @@ export interface DiskBackup {
 /** Index objects are written this often, so that a run that is cut re-uses what it had stored. */
 const PACKS_PER_INDEX = 16;
 const UPLOADS_AT_ONCE = 3;
+/**
+ * The index is held in memory, about 350 bytes a chunk: 3 GB at this size, which is 512 GiB of unique data in chunks of 64 KiB. The
+ * limit is checked before anything is written, so that a repository never grows past what a restore can load.
+ */
+const MOST_CHUNKS = 8 * 1024 * 1024;
 /** A chunk's entry in the pack's directory and again in the index. */
 const DIRECTORY_BYTES = 2 * 45;
 
@@ -86,6 +91,7 @@ export class BackupSession {
     const changed = new Map<number, Buffer>();
     for await (const plan of leaves) {
       signal.throwIfAborted();
+      this.#insistOnRoom();
       const entries = Buffer.from(
         base === undefined
           ? Buffer.alloc(maps.geometry.fanOut * ID_BYTES)
@@ -117,6 +123,17 @@ export class BackupSession {
     await Promise.all(this.#uploads);
     this.#throwIfFailed();
     await this.#writeIndex();
+  }
+
+  #insistOnRoom(): void {
+    const chunks = this.#repository.index.size + this.#pending.size;
+    if (chunks <= MOST_CHUNKS) return;
+    throw new BackupError(
+      "REPOSITORY_FULL",
+      `the repository holds ${String(chunks)} chunks, and this version keeps their index in memory; nothing was committed. ` +
+        "Begin another repository for further guest clusters",
+      { retry: "after-operator", facts: { chunks } },
+    );
   }
 
   async #storeRun(

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { WriterKeys } from "./keys.ts";
-import { damaged } from "./damage.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { parseDirectory, readDirectory, writeDirectory, type PackEntry } from "./pack.ts";
 import { seal, unseal } from "./sealing.ts";
@@ -24,6 +23,7 @@ export class ChunkIndex {
   readonly #keys: WriterKeys;
   readonly #places = new Map<string, ChunkPlace>();
   readonly #loaded = new Set<string>();
+  readonly #damaged: string[] = [];
 
   constructor(store: ObjectStore, keys: WriterKeys) {
     this.#store = store;
@@ -42,15 +42,23 @@ export class ChunkIndex {
     for (const entry of entries) this.#places.set(keyOf(entry.chunkId), { ...entry, packId: id });
   }
 
-  /** Reads the index objects that are not known yet. @throws BackupError REPOSITORY_OBJECT_DAMAGED */
+  /** Index objects that could not be opened. Their packs are not lost: `rebuild` finds what they held. */
+  get damagedObjects(): readonly string[] {
+    return this.#damaged;
+  }
+
+  /**
+   * Reads the index objects that are not known yet. A damaged one is passed over: a writer then stores some chunks again, and a
+   * reader rebuilds the index from the packs.
+   */
   async refresh(): Promise<void> {
     for await (const { name } of this.#store.list("index/")) {
       if (this.#loaded.has(name)) continue;
       const sealed = await this.#store.get(name);
       if (sealed === undefined) continue; // collected meanwhile; its packs are in a newer one
       const plain = unseal(this.#keys.catalogKey, sealed, contextOf(name));
-      if (plain === undefined) throw damaged(name, "index");
-      for (const directory of parse(plain)) this.add(directory);
+      if (plain === undefined) this.#damaged.push(name);
+      else for (const directory of parse(plain)) this.add(directory);
       this.#loaded.add(name);
     }
   }

@@ -82,7 +82,9 @@ export class MapStore {
     if (sealed === undefined) throw missing(name);
     const compressed = unseal(this.#keys.catalogKey, sealed, contextOf(id));
     if (compressed === undefined) throw damaged(name, "map node");
-    const entries = await decompress(compressed, { maxOutputLength: lengthBytes });
+    const entries = await decompress(compressed, { maxOutputLength: lengthBytes }).catch((error: unknown) => {
+      throw damaged(name, "map node", error);
+    });
     if (entries.length !== lengthBytes || !this.idOf(level, entries).equals(id))
       throw damaged(name, "map node");
     return entries;

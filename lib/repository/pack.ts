@@ -24,6 +24,8 @@ const PUBLIC_BYTES = 32;
 const SEALED_KEY_BYTES = 32 + SEAL_OVERHEAD_BYTES;
 export const PACK_HEADER_BYTES = MAGIC.length + PUBLIC_BYTES + SEALED_KEY_BYTES;
 const FOOTER_BYTES = 4 + END.length;
+/** The largest chunk size that a repository may have. */
+const MOST_CHUNK_BYTES = 4 * 1024 * 1024;
 const ENTRY_BYTES = 32 + 4 + 4 + 4 + 1;
 
 const compress = promisify(zstdCompress);
@@ -170,7 +172,11 @@ export async function openFrame(
   const payload = decrypt(contentKey, nonceOf(entry.ordinal), frame, context);
   if (payload === undefined) throw damaged(name, `chunk at byte ${String(entry.offsetBytes)}`);
   if (!entry.isCompressed) return payload;
-  return decompress(payload, { maxOutputLength: entry.plainBytes });
+  return decompress(payload, { maxOutputLength: Math.min(entry.plainBytes, MOST_CHUNK_BYTES) }).catch(
+    (error: unknown) => {
+      throw damaged(name, `chunk at byte ${String(entry.offsetBytes)}`, error);
+    },
+  );
 }
 
 /** The directory of a whole pack. @throws BackupError REPOSITORY_OBJECT_DAMAGED */

@@ -66,6 +66,7 @@ async function* leavesOf(
 class ChunkReader {
   readonly #repository: Repository;
   readonly #contentKeys = new Map<string, Buffer>();
+  #rebuilt: Promise<void> | undefined;
   /** Whole packs, most recently used last. */
   readonly #cache = new Map<string, Uint8Array>();
 
@@ -80,8 +81,7 @@ class ChunkReader {
     for (let index = 0; index < fanOut; index++) {
       const id = entryAt(entries, index);
       if (id.equals(ZERO_ID)) continue;
-      const place = this.#repository.index.find(id);
-      if (place === undefined) throw missing(`chunk ${id.toString("hex")} (in no index)`);
+      const place = this.#repository.index.find(id) ?? (await this.#findInPacks(id));
       wanted.push({ index, place });
     }
     const spans = spansOf(wanted.map(({ place }) => place));
@@ -97,6 +97,16 @@ class ChunkReader {
       if (chunk === undefined) throw missing(packName(place.packId));
       return [index, chunk];
     });
+  }
+
+  /** Where the index fails, the packs themselves say what they hold; read once per restore. */
+  async #findInPacks(id: Buffer): Promise<ChunkPlace> {
+    const { index } = this.#repository;
+    this.#rebuilt ??= index.rebuild();
+    await this.#rebuilt;
+    const place = index.find(id);
+    if (place !== undefined) return place;
+    throw missing(`chunk ${id.toString("hex")} (in no pack)`);
   }
 
   async #fetch(places: readonly ChunkPlace[]): Promise<[ChunkPlace, Buffer][]> {
@@ -170,48 +180,82 @@ function spansOf(places: readonly ChunkPlace[]): ChunkPlace[][] {
   return spans;
 }
 
-/** Recomputes the root of a disk's map from its content: equal roots mean equal disks. */
+/**
+ * Recomputes the root of a disk's map from its content: equal roots mean equal disks. Memory holds one node per level.
+ *
+ * @param pieces ascending, not overlapping; what they leave out is zero
+ * @throws RangeError when the pieces do not ascend
+ */
 export async function digestDisk(
   repository: Repository,
   sizeBytes: number,
   pieces: AsyncIterable<DiskPiece>,
 ): Promise<string> {
-  const { chunkBytes, fanOut } = repository.maps.geometry;
+  const { geometry } = repository.maps;
+  const { chunkBytes } = geometry;
   const key = repository.writerKeys.chunkIdKey;
-  const levels: Map<number, Buffer>[] = [new Map<number, Buffer>()];
-  let chunkIndex = -1;
-  let chunk = Buffer.alloc(0);
-  const put = (level: number, index: number, id: Buffer) => {
-    if (id === ZERO_ID) return;
-    const nodes = levels[level] ?? new Map<number, Buffer>();
-    levels[level] = nodes;
-    const parent = Math.floor(index / fanOut);
-    let entries = nodes.get(parent);
-    if (entries === undefined) nodes.set(parent, (entries = Buffer.alloc(fanOut * ID_BYTES)));
-    id.copy(entries, (index % fanOut) * ID_BYTES);
-  };
-  const close = () => {
-    if (chunkIndex >= 0) put(0, chunkIndex, chunkIdOf(key, chunk));
-  };
+  const tree = new TreeDigest(key, geometry.fanOut, depthOf(sizeBytes, geometry));
+  const chunk = Buffer.alloc(chunkBytes);
+  let chunkIndex = 0;
+  let behind = 0;
   for await (const { offsetBytes, data } of pieces) {
+    if (offsetBytes < behind) throw new RangeError("pieces of a disk must come in ascending order");
+    behind = offsetBytes + data.length;
     for (let done = 0; done < data.length;) {
       const at = offsetBytes + done;
       const index = Math.floor(at / chunkBytes);
       if (index !== chunkIndex) {
-        close();
+        tree.put(0, chunkIndex, chunkIdOf(key, chunk));
+        chunk.fill(0);
         chunkIndex = index;
-        chunk = Buffer.alloc(chunkBytes);
       }
       const length = Math.min(data.length - done, (index + 1) * chunkBytes - at);
       data.copy(chunk, at - index * chunkBytes, done, done + length);
       done += length;
     }
   }
-  close();
-  const depth = depthOf(sizeBytes, repository.maps.geometry);
-  for (let level = 0; level < depth - 1; level++) {
-    for (const [index, entries] of levels[level] ?? []) put(level + 1, index, nodeId(key, level, entries));
+  tree.put(0, chunkIndex, chunkIdOf(key, chunk));
+  return tree.root().toString("hex");
+}
+
+/** Builds a hash tree from ids in ascending order; a node is closed as soon as an id behind it comes. */
+class TreeDigest {
+  readonly #key: Buffer;
+  readonly #fanOut: number;
+  readonly #open: { index: number; readonly entries: Buffer }[];
+
+  constructor(key: Buffer, fanOut: number, depth: number) {
+    this.#key = key;
+    this.#fanOut = fanOut;
+    this.#open = Array.from({ length: depth }, () => ({
+      index: 0,
+      entries: Buffer.alloc(fanOut * ID_BYTES),
+    }));
   }
-  const root = levels[depth - 1]?.get(0);
-  return (root === undefined ? ZERO_ID : nodeId(key, depth - 1, root)).toString("hex");
+
+  /** Puts an id at `position` among the entries of a level. */
+  put(level: number, position: number, id: Buffer): void {
+    if (id.equals(ZERO_ID)) return;
+    const node = this.#open[level];
+    if (node === undefined) throw new RangeError("a position lies behind the end of the disk");
+    const index = Math.floor(position / this.#fanOut);
+    if (index !== node.index) {
+      this.#close(level);
+      node.index = index;
+    }
+    id.copy(node.entries, (position % this.#fanOut) * ID_BYTES);
+  }
+
+  root(): Buffer {
+    for (let level = 0; level < this.#open.length - 1; level++) this.#close(level);
+    const top = this.#open.at(-1);
+    return top === undefined ? ZERO_ID : nodeId(this.#key, this.#open.length - 1, top.entries);
+  }
+
+  #close(level: number): void {
+    const node = this.#open[level];
+    if (node === undefined) return;
+    this.put(level + 1, node.index, nodeId(this.#key, level, node.entries));
+    node.entries.fill(0);
+  }
 }

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, randomUUID, scrypt, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, randomUUID, scrypt, timingSafeEqual } from "node:crypto";
 import * as z from "zod";
 import { BackupError } from "../errors/index.ts";
 import { canonicalJson } from "./canonical-json.ts";
@@ -16,8 +16,9 @@ const WrappedKey = z.object({
     cost: z
       .int()
       .min(2 ** 14)
-      .max(2 ** 20),
-    blockSize: z.int().min(8).max(16),
+      .max(2 ** 20)
+      .refine((cost) => Number.isInteger(Math.log2(cost)), "a power of two"),
+    blockSize: z.literal(8),
     parallelization: z.literal(1),
   }),
   salt: Base64,
@@ -37,7 +38,7 @@ const Body = z.object({
   hash: z.literal("hmac-sha256"),
   openingPublicKey: Base64,
   signingPublicKey: Base64,
-  wrappedKeys: z.array(WrappedKey).min(1),
+  wrappedKeys: z.array(WrappedKey).min(1).max(16),
 });
 const Document = Body.extend({ seal: Base64 });
 export type RepositoryDocument = z.infer<typeof Document>;
@@ -123,6 +124,22 @@ export async function openWithPassphrase(
     { retry: "after-operator" },
   );
 }
+
+/**
+ * What a writer relies on: identity, public keys and geometry. It stands in every exported key, so that a key of another
+ * repository, or a document whose public key was swapped, is noticed before anything is written.
+ */
+export function fingerprintOf(document: RepositoryDocument): Buffer {
+  const { repositoryId, openingPublicKey, signingPublicKey, chunkBytes, mapFanOut } = document;
+  const text = canonicalJson({ repositoryId, openingPublicKey, signingPublicKey, chunkBytes, mapFanOut });
+  return createHash("sha256")
+    .update("gcb/1/fingerprint/")
+    .update(text)
+    .digest()
+    .subarray(0, FINGERPRINT_BYTES);
+}
+
+export const FINGERPRINT_BYTES = 16;
 
 function sealOf(body: z.infer<typeof Body>, sealKey: Buffer): string {
   return createHmac("sha256", sealKey).update(canonicalJson(body)).digest("base64url");

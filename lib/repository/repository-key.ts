@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { BackupError } from "../errors/index.ts";
+import { FINGERPRINT_BYTES, fingerprintOf } from "./repository-document.ts";
 import type { Repository } from "./repository.ts";
 
 /**
@@ -10,17 +11,26 @@ import type { Repository } from "./repository.ts";
  */
 export type RepositoryKey =
   | { readonly kind: "passphrase"; readonly passphrase: string }
-  | { readonly kind: "writer"; readonly writerKey: Buffer }
-  | { readonly kind: "control-plane"; readonly writerKey: Buffer; readonly signingSeed: Buffer };
+  | { readonly kind: "writer"; readonly fingerprint: Buffer; readonly writerKey: Buffer }
+  | {
+      readonly kind: "control-plane";
+      readonly fingerprint: Buffer;
+      readonly writerKey: Buffer;
+      readonly signingSeed: Buffer;
+    };
 
 /** `gcbw1_…`: for agents. */
 export function exportWriterKey(repository: Repository): string {
-  return render("gcbw1_", repository.writerKeys.writerKey);
+  return render(
+    "gcbw1_",
+    Buffer.concat([fingerprintOf(repository.document), repository.writerKeys.writerKey]),
+  );
 }
 
 /** `gcbc1_…`: for the function app. @throws BackupError REPOSITORY_KEY_CANNOT_COMMIT */
 export function exportControlPlaneKey(repository: Repository): string {
-  return render("gcbc1_", Buffer.concat([repository.writerKeys.writerKey, repository.signingSeed]));
+  const { document, writerKeys, signingSeed } = repository;
+  return render("gcbc1_", Buffer.concat([fingerprintOf(document), writerKeys.writerKey, signingSeed]));
 }
 
 /** Reads what the two functions above printed. @throws BackupError REPOSITORY_KEY_INVALID, without the key's text */
@@ -29,10 +39,18 @@ export function parseKey(text: string): RepositoryKey {
   const secret = Buffer.from(trimmed.slice(6), "base64url");
   const body = secret.subarray(0, -4);
   const isWhole = secret.subarray(-4).equals(checksum(body));
-  if (isWhole && trimmed.startsWith("gcbw1_") && body.length === 32)
-    return { kind: "writer", writerKey: body };
-  if (isWhole && trimmed.startsWith("gcbc1_") && body.length === 64) {
-    return { kind: "control-plane", writerKey: body.subarray(0, 32), signingSeed: body.subarray(32) };
+  const fingerprint = body.subarray(0, FINGERPRINT_BYTES);
+  const keys = body.subarray(FINGERPRINT_BYTES);
+  if (isWhole && trimmed.startsWith("gcbw1_") && keys.length === 32) {
+    return { kind: "writer", fingerprint, writerKey: keys };
+  }
+  if (isWhole && trimmed.startsWith("gcbc1_") && keys.length === 64) {
+    return {
+      kind: "control-plane",
+      fingerprint,
+      writerKey: keys.subarray(0, 32),
+      signingSeed: keys.subarray(32),
+    };
   }
   throw new BackupError(
     "REPOSITORY_KEY_INVALID",

@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from "node:crypto";
 import { RunRecord, type GuestClusterId, type RunId } from "../contracts/index.ts";
 import { BackupError } from "../errors/index.ts";
 import { ChunkIndex } from "./chunk-index.ts";
+import { damaged } from "./damage.ts";
 import { MapStore } from "./disk-map.ts";
 import { deriveWriterKeys, publicKeyOf, signingKeyOf, type WriterKeys } from "./keys.ts";
 import { manifestName, notFound, readManifest, writeManifest, type Manifest } from "./manifest.ts";
@@ -9,6 +10,7 @@ import type { ObjectStore } from "./object-store.ts";
 import type { PackKeys } from "./pack.ts";
 import type { RepositoryKey } from "./repository-key.ts";
 import {
+  fingerprintOf,
   makeDocument,
   openWithPassphrase,
   parseDocument,
@@ -111,7 +113,12 @@ export class Repository {
     if (signingKey === undefined) throw cannotCommit();
     const manifest: Manifest = { ...given, formatVersion: 1, repositoryId: this.id };
     const name = manifestName(manifest);
-    await this.store.put(name, writeManifest(manifest, signingKey), { ifAbsent: true });
+    const bytes = writeManifest(manifest, signingKey);
+    // Text and signature are deterministic: what is there already must be exactly this.
+    if ((await this.store.put(name, bytes, { ifAbsent: true })) === "exists") {
+      const found = await this.store.get(name);
+      if (found === undefined || !bytes.equals(found)) throw damaged(name, "not what this run commits");
+    }
     return name;
   }
 
@@ -162,6 +169,14 @@ export async function openRepository(store: ObjectStore, key: RepositoryKey): Pr
     );
   }
   const document = parseDocument(bytes);
+  if (key.kind !== "passphrase" && !key.fingerprint.equals(fingerprintOf(document))) {
+    throw new BackupError(
+      "REPOSITORY_KEY_MISMATCH",
+      `the key was not made for the repository in ${store.description}, or its public keys were changed since; nothing was written. ` +
+        "Export the key again from the repository that is meant",
+      { retry: "after-operator", facts: { repositoryId: document.repositoryId } },
+    );
+  }
   switch (key.kind) {
     case "passphrase": {
       const keys = await openWithPassphrase(document, key.passphrase);

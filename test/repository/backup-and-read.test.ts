@@ -158,6 +158,19 @@ async function* pieces(bytes: Buffer) {
   }
 }
 
+test.each([1, 4095, 4096, 65_536, 65_537, 1_048_576, 1_048_577, 2_000_000])(
+  "a disk of %i bytes has the root that its restored content gives",
+  async (sizeBytes) => {
+    const { owner, writer } = await emptyRepository();
+    const content = Buffer.alloc(sizeBytes);
+    noise(Math.min(sizeBytes, 9_000), "head").copy(content);
+    noise(Math.min(sizeBytes, 5_000), "tail").copy(content, sizeBytes - Math.min(sizeBytes, 5_000));
+    const { mapRoot } = await backUp(writer, content);
+    expect((await restore(owner, mapRoot, sizeBytes)).equals(content)).toBe(true);
+    expect(await digestDisk(owner, sizeBytes, pieces(content))).toBe(mapRoot);
+  },
+);
+
 test("a writer's key adds and re-uses chunks but reads none", async () => {
   const { writer } = await emptyRepository();
   const { mapRoot } = await backUp(writer, sampleDisk());

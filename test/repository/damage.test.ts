@@ -3,8 +3,11 @@ import type { GuestClusterId, RunId, VmId, DiskId } from "../../lib/contracts/in
 import {
   BackupSession,
   createRepository,
+  exportControlPlaneKey,
+  exportWriterKey,
   memoryStore,
   openRepository,
+  parseKey,
   readDisk,
   type Manifest,
   type Repository,
@@ -88,7 +91,7 @@ const given = await committed();
 const SAMPLES = 24;
 
 describe("one flipped bit", () => {
-  const names = [...given.objects.keys()].filter((name) => !name.startsWith("repository"));
+  const names = [...given.objects.keys()].filter((name) => /^(packs|maps|manifests)/.test(name));
 
   test.each(names)("in %s ends the restore with a code that names the object", async (name) => {
     const bytes = given.objects.get(name)!;
@@ -102,6 +105,13 @@ describe("one flipped bit", () => {
         facts: { object: name },
       });
     }
+  });
+
+  test("in an index object costs a look into the packs, and the restore is right all the same", async () => {
+    const name = [...given.objects.keys()].find((each) => each.startsWith("index/"))!;
+    const flipped = Uint8Array.from(given.objects.get(name)!);
+    flipped[flipped.length >> 1]! ^= 1;
+    expect((await restore(new Map(given.objects).set(name, flipped), given.name)).equals(content)).toBe(true);
   });
 
   test("in repository.json never opens it as something else", async () => {
@@ -119,7 +129,7 @@ describe("one flipped bit", () => {
   }, 120_000);
 });
 
-test.each(["packs/", "maps/", "index/", "manifests/"])(
+test.each(["packs/", "maps/", "manifests/"])(
   "a missing object below %s is an error that says so",
   async (prefix) => {
     const objects = new Map(given.objects);
@@ -153,6 +163,68 @@ describe("a manifest that is whole but not the right one is refused", () => {
     await expect(restore(objects, given.name)).rejects.toMatchObject({
       facts: { object: given.name, part: "signature" },
     });
+  });
+});
+
+describe("a key is bound to its repository", () => {
+  test.each([
+    ["an agent's", exportWriterKey],
+    ["the control plane's", exportControlPlaneKey],
+  ])("%s key of another repository is refused before anything is written", async (_whose, exportKey) => {
+    const stranger = await committed();
+    const opening = openRepository(memoryStore(given.objects), parseKey(exportKey(stranger.repository)));
+    await expect(opening).rejects.toMatchObject({ code: "REPOSITORY_KEY_MISMATCH" });
+  });
+
+  test("a swapped public key is noticed by everyone who writes", async () => {
+    const stranger = await committed();
+    const document = JSON.parse(Buffer.from(given.objects.get("repository.json")!).toString()) as Record<
+      string,
+      string
+    >;
+    const other = JSON.parse(Buffer.from(stranger.objects.get("repository.json")!).toString()) as Record<
+      string,
+      string
+    >;
+    const swapped = Buffer.from(
+      Buffer.from(given.objects.get("repository.json")!)
+        .toString()
+        .replace(document["openingPublicKey"]!, other["openingPublicKey"]!),
+    );
+    const store = memoryStore(new Map(given.objects).set("repository.json", swapped));
+    await expect(openRepository(store, parseKey(exportWriterKey(given.repository)))).rejects.toMatchObject({
+      code: "REPOSITORY_KEY_MISMATCH",
+    });
+    await expect(openRepository(store, { kind: "passphrase", passphrase: PASSPHRASE })).rejects.toMatchObject(
+      {
+        code: "REPOSITORY_OBJECT_DAMAGED",
+      },
+    );
+  });
+
+  test.each(["", "gcbw1_", "gcbx1_AAAA", "hello"])(
+    "%j is no key, and the refusal does not repeat it",
+    (text) => {
+      const parse = () => parseKey(text);
+      expect(parse).toThrow(expect.objectContaining({ code: "REPOSITORY_KEY_INVALID" }));
+    },
+  );
+
+  test("a key with one wrong letter is no key", () => {
+    const key = exportWriterKey(given.repository);
+    expect(() => parseKey(`${key.slice(0, 20)}${key[20] === "A" ? "B" : "A"}${key.slice(21)}`)).toThrow();
+  });
+});
+
+test("a restore point is not committed over something that somebody put there", async () => {
+  const objects = new Map(given.objects).set(given.name, Buffer.from("garbage"));
+  const repository = await openRepository(
+    memoryStore(objects),
+    parseKey(exportControlPlaneKey(given.repository)),
+  );
+  await expect(repository.commitManifest(manifestOf(given.mapRoot, given.sizes))).rejects.toMatchObject({
+    code: "REPOSITORY_OBJECT_DAMAGED",
+    facts: { object: given.name },
   });
 });
 

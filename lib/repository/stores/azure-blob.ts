@@ -35,6 +35,7 @@ export function azureBlobStore(container: ContainerClient): ObjectStore {
           return await blob.downloadToBuffer(range.offsetBytes, range.lengthBytes);
         } catch (error) {
           if (error instanceof RestError && error.statusCode === 404) return undefined;
+          if (error instanceof RestError && error.statusCode === 416) return Buffer.alloc(0); // behind the object's end
           throw error;
         }
       });
@@ -66,18 +67,15 @@ async function isThere(blob: BlockBlobClient, error: unknown): Promise<boolean> 
 
 /** The service's words without the request: that one can hold a token. */
 function storeError(description: string, what: string, error: unknown): unknown {
-  if (!(error instanceof RestError)) return error;
-  const { statusCode, code } = error;
+  if (error instanceof BackupError || (error instanceof Error && error.name === "AbortError")) return error;
+  const { statusCode = 0, code = "no answer" } = error instanceof RestError ? error : {};
   const isRefused = statusCode === 401 || statusCode === 403;
   const remedy = isRefused
     ? "check the rights of the identity or SAS"
     : "check the storage account and the network";
   return new BackupError(
     isRefused ? "STORE_REFUSED" : "STORE_UNAVAILABLE",
-    `${what} in ${description} failed: ${code ?? "no answer"} (${String(statusCode ?? "-")}); ${remedy}`,
-    {
-      retry: isRefused ? "after-operator" : "later",
-      facts: { what, status: statusCode ?? 0, service: code ?? "" },
-    },
+    `${what} in ${description} failed: ${code} (${String(statusCode)}); ${remedy}`,
+    { retry: isRefused ? "after-operator" : "later", facts: { what, status: statusCode, service: code } },
   );
 }

@@ -16,17 +16,17 @@ export function directoryStore(folder: string): ObjectStore {
     description: `directory ${folder}`,
     async put(name, bytes, { ifAbsent }) {
       const path = pathOf(name);
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       const temporary = join(dirname(path), `${TEMPORARY}${randomUUID()}`);
-      await using file = await open(temporary, "wx");
-      await file.writeFile(bytes);
-      await file.sync();
       try {
+        await using file = await open(temporary, "wx");
+        await file.writeFile(bytes);
+        await file.sync();
         if (ifAbsent) await link(temporary, path);
         else await rename(temporary, path);
       } catch (error) {
-        if (isCode(error, "EEXIST")) return "exists";
-        throw error;
+        if (ifAbsent && isCode(error, "EEXIST")) return "exists";
+        throw storeError(folder, `put ${name}`, error);
       } finally {
         await unlink(temporary).catch(ignoreMissing);
       }
@@ -48,7 +48,7 @@ export function directoryStore(folder: string): ObjectStore {
         return bytes;
       } catch (error) {
         if (isCode(error, "ENOENT") || isCode(error, "ENOTDIR")) return undefined;
-        throw error;
+        throw storeError(folder, `get ${name}`, error);
       }
     },
     async *list(prefix) {
@@ -79,6 +79,29 @@ function safeName(name: string): string {
     /^[A-Za-z0-9._/-]+$/.test(name) && name.split("/").every((part) => part !== "" && !part.startsWith("."));
   if (isSafe) return name;
   throw new BackupError("INPUT_INVALID", `"${name}" is not a name of a repository object`);
+}
+
+/** Makes a folder and flushes the name of each one that was new, so that a power cut does not take it away with its objects. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true });
+  for (
+    let made = first === undefined ? "" : folder;
+    made.length >= (first?.length ?? 1);
+    made = dirname(made)
+  ) {
+    await syncFolder(dirname(made));
+  }
+}
+
+function storeError(folder: string, what: string, cause: unknown): BackupError {
+  if (cause instanceof BackupError) return cause;
+  const isRefused = isCode(cause, "EACCES") || isCode(cause, "EPERM") || isCode(cause, "EROFS");
+  const remedy = isRefused ? "check the rights of the folder" : "check the disk and its free space";
+  return new BackupError(
+    isRefused ? "STORE_REFUSED" : "STORE_UNAVAILABLE",
+    `${what} in directory ${folder} failed: ${cause instanceof Error ? cause.message : String(cause)}; ${remedy}`,
+    { retry: isRefused ? "after-operator" : "later", facts: { what }, cause },
+  );
 }
 
 async function syncFolder(folder: string): Promise<void> {
