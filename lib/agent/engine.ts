@@ -1,7 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import * as z from "zod";
 import {
   NEEDS_REPOSITORY,
   operationIdOf,
@@ -13,10 +12,12 @@ import {
   type OperationState,
   type RunId,
 } from "../contracts/index.ts";
-import { BackupError, toErrorDocument, type ErrorDocument } from "../errors/index.ts";
+import { BackupError } from "../errors/index.ts";
 import type { Journal, OperationRow } from "./journal/journal.ts";
 import { RunFacts } from "./journal/run-facts.ts";
 import { redact } from "./log.ts";
+import { joinSecret, splitSecret } from "./operation-input.ts";
+import { redactedDocument, stateOf } from "./operation-state.ts";
 import type { AgentLimits, AgentPorts, Handlers, OperationContext } from "./operations/operation.ts";
 
 export interface EngineOptions {
@@ -228,19 +229,14 @@ export class OperationEngine {
     try {
       if (kind === "undo") await this.#stopOthers(row);
       ports.log("info", "operation started", { operationId: id });
-      const result = await runHandler(
-        handlers,
-        kind,
-        JSON.parse(row.input),
-        this.#urls.get(id),
-        this.#contextOf(row, signal),
-      );
+      const input = joinSecret(kind, row.input, this.#urls.get(id));
+      const result = await runHandler(handlers, kind, input, this.#contextOf(row, signal));
       journal.succeed(id, result);
       ports.log("info", "operation succeeded", { operationId: id, durationMs: ended() });
       if (kind === "undo" || kind === "clean-up" || kind === "restore") await this.#endRun(runId);
     } catch (error) {
       if (isStopping(signal)) return; // the next start goes on
-      const document = redacted(toErrorDocument(error));
+      const document = redactedDocument(error);
       journal.fail(id, document);
       ports.log("error", "operation failed", {
         ...{ operationId: id, durationMs: ended(), code: document.code, why: document.message },
@@ -363,78 +359,16 @@ function isStopping(signal: AbortSignal): boolean {
 async function runHandler(
   handlers: Handlers,
   kind: OperationKind,
-  stored: unknown,
-  url: string | undefined,
+  input: unknown,
   context: OperationContext,
 ): Promise<unknown> {
-  const input = NEEDS_REPOSITORY.has(kind) ? { ...asRecord(stored), repository: { url: url ?? "" } } : stored;
   // The handler's type follows from its kind, and this kind's schema checks the input just before; the compiler cannot pair the two.
   const handler = handlers[kind] as (input: unknown, context: OperationContext) => Promise<unknown>;
   return OPERATIONS[kind].result.parse(await handler(OPERATIONS[kind].input.parse(input), context));
-}
-
-/** The input in a form that compares, and the secret in it apart. @throws BackupError INPUT_INVALID */
-function splitSecret(
-  kind: OperationKind,
-  input: unknown,
-): { readonly canonical: string; readonly url?: string } {
-  const parsed = OPERATIONS[kind].input.safeParse(input);
-  if (!parsed.success) {
-    throw new BackupError(
-      "INPUT_INVALID",
-      `the input of ${kind} is not valid: ${z.prettifyError(parsed.error)}; bring control plane and agent to the same version`,
-      { facts: { kind } },
-    );
-  }
-  // zod gives an object's fields in the order of the schema, so equal inputs have equal text.
-  if (!("repository" in parsed.data)) return { canonical: JSON.stringify(parsed.data) };
-  const { repository, ...rest } = parsed.data;
-  return { canonical: JSON.stringify(rest), url: repository.url };
-}
-
-function stateOf(row: OperationRow, live: OperationProgress | undefined): OperationState {
-  const base = {
-    ...{
-      operationId: row.id,
-      kind: row.kind,
-      runId: row.run_id,
-      clusterId: row.cluster_id,
-      startedAt: row.started_at,
-    },
-  };
-  const endedAt = row.ended_at ?? row.started_at;
-  switch (row.state) {
-    case "running": {
-      const progress = live ?? row.progress ?? undefined;
-      return { ...base, state: "running", ...(progress === undefined ? {} : { progress }) };
-    }
-    case "succeeded":
-      return { ...base, state: "succeeded", endedAt, result: row.result };
-    case "failed": {
-      const error = row.error ?? toErrorDocument(new Error("the journal lacks the error"));
-      return { ...base, state: "failed", endedAt, error };
-    }
-  }
-}
-
-function redacted(document: ErrorDocument): ErrorDocument {
-  const facts = Object.entries(document.facts).map(([name, value]) => [
-    name,
-    typeof value === "string" ? redact(value) : value,
-  ]);
-  return {
-    ...document,
-    message: redact(document.message),
-    facts: Object.fromEntries(facts) as ErrorDocument["facts"],
-  };
 }
 
 function conflict(id: string, what: string): BackupError {
   return new BackupError("AGENT_OPERATION_CONFLICT", `${id} exists with ${what}; start a new run`, {
     facts: { id },
   });
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? { ...value } : {};
 }
