@@ -11,6 +11,7 @@ import { appPorts } from "./ports/app-ports.ts";
  */
 app.timer("startDueBackups", {
   schedule: "0 * * * * *",
+  retry: { strategy: "fixedDelay", maxRetryCount: 5, delayInterval: { seconds: 10 } },
   extraInputs: [df.input.durableClient()],
   handler: async (timer: Timer, context: InvocationContext) => {
     const now = new Date();
@@ -18,6 +19,7 @@ app.timer("startDueBackups", {
     const after =
       Number.isNaN(last.getTime()) || last.getTime() <= 0 ? new Date(now.getTime() - 60_000) : last;
     const client = df.getClient(context);
+    const failed: string[] = [];
     for (const cluster of appPorts().guestClusters) {
       try {
         if (!isDue(cluster, after, now)) continue;
@@ -26,9 +28,15 @@ app.timer("startDueBackups", {
         context.log(`guest cluster ${cluster.id}: scheduled run ${runId} started`);
       } catch (error) {
         const { code, message } = toErrorDocument(error);
-        if (code === "GUEST_CLUSTER_BUSY") context.warn(`scheduled start skipped: ${message}`);
-        else context.error(`guest cluster ${cluster.id}: scheduled start failed: ${code}: ${message}`);
+        if (code === "GUEST_CLUSTER_BUSY") {
+          context.warn(`scheduled start skipped: ${message}`);
+        } else {
+          context.error(`guest cluster ${cluster.id}: scheduled start failed: ${code}: ${message}`);
+          failed.push(cluster.id);
+        }
       }
     }
+    // The runtime tries again: those that were started are busy by then, so only the failed ones start.
+    if (failed.length > 0) throw new Error(`no backup could be started for: ${failed.join(", ")}`);
   },
 });

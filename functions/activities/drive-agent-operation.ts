@@ -4,7 +4,7 @@ import {
   type driveAgentOperation,
   type OperationState,
 } from "../../lib/contracts/index.ts";
-import { BackupError } from "../../lib/errors/index.ts";
+import { BackupError, toErrorDocument } from "../../lib/errors/index.ts";
 import type { Ports } from "../ports/ports.ts";
 import type { ActivityOf } from "./activity.ts";
 
@@ -38,8 +38,10 @@ export function createDriveAgentOperation(
         ? { kind: "running" }
         : { kind: "running", progress: state.progress };
     } catch (error) {
-      if (!(error instanceof BackupError)) throw error;
-      return { kind: error.retry === "later" ? "unreachable" : "refused", error: error.toJSON() };
+      // An identity or storage service that is down for a while must not end hours of shipping: it counts as silence.
+      const document = toErrorDocument(error);
+      const isPassing = document.retry === "later" || !(error instanceof BackupError);
+      return { kind: isPassing ? "unreachable" : "refused", error: document };
     }
   };
 }

@@ -33,6 +33,9 @@ export async function startBackup(
     if (winner === undefined || winner === runId) throw error;
     throw busy(request.clusterId, winner, error);
   }
+  // Whoever keeps the instances decides; if it took another start of the same moment, that one is the run.
+  const accepted = await activeRun(client, instanceId);
+  if (accepted !== undefined && accepted !== runId) throw busy(request.clusterId, accepted);
   return { runId };
 }
 

@@ -35,12 +35,12 @@ export function* backUpGuestCluster(context: OrchestrationContext): Generator<Ta
   const claim = yield* journal.step("claim", call(context, claimGuestCluster, { clusterId, runId }));
   if (claim.kind === "held") {
     const record = journal.end({ state: "refused", error: heldElsewhere(clusterId, claim) });
-    yield* call(context, recordRun, record);
+    yield* keepRecord(context, record);
     return record;
   }
 
   const record = yield* backUpClaimed(context, request, journal);
-  yield* call(context, recordRun, record);
+  yield* keepRecord(context, record);
   yield* call(context, releaseGuestCluster, { clusterId, runId });
   return record;
 }
@@ -51,7 +51,7 @@ function* backUpClaimed(
   journal: RunJournal,
 ): Generator<Task, RunRecord, unknown> {
   const { clusterId, runId } = request;
-  yield* call(context, recordRun, journal.record);
+  yield* keepRecord(context, journal.record);
 
   let plan;
   let draft: RestorePointDraft;
@@ -109,6 +109,17 @@ function* backUpClaimed(
     return yield* takeBack(context, target, journal, error);
   }
   return yield* cleanUp(context, target, journal, draft);
+}
+
+/** A record that cannot be written does not change what the run does or how it ended: the orchestration's output has it too. */
+function* keepRecord(context: OrchestrationContext, record: RunRecord): Generator<Task, void, unknown> {
+  try {
+    yield* call(context, recordRun, record);
+  } catch (thrown) {
+    const { code, message } = errorOfTask(thrown);
+    if (!context.df.isReplaying)
+      context.error(`run ${record.runId}: its record could not be written: ${code}: ${message}`);
+  }
 }
 
 type Target = Parameters<typeof operate>[1];

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { RestError, type ContainerClient } from "@azure/storage-blob";
+import { RestError, type BlockBlobClient, type ContainerClient } from "@azure/storage-blob";
 import * as z from "zod";
 import type { GuestClusterId, RunId } from "../../lib/contracts/index.ts";
 import type { ObjectStore } from "../../lib/repository/index.ts";
@@ -21,9 +21,30 @@ export interface GuestClusterClaims {
 
 const Holder = z.object({ runid: z.string(), controlplane: z.string() });
 
-/** An infinite lease on the blob `claims/<cluster>`; who holds it stands in the blob's metadata. */
+const ATTEMPTS = 3;
+
+/**
+ * An infinite lease on the blob `claims/<cluster>`; who holds it stands in the blob's metadata. Metadata is written under the lease
+ * and cleared before its release, and a lease is only broken while the metadata is still what was read: of two control planes
+ * that meet here, one loses and reads again.
+ */
 export function blobLeaseClaims(container: ContainerClient, controlPlane: string): GuestClusterClaims {
   const blobOf = (clusterId: GuestClusterId) => container.getBlockBlobClient(`claims/${clusterId}`);
+
+  /** Breaks a lease that a dead run of ours left behind, or one whose holder died before it said who it is. */
+  async function breakStale(blob: BlockBlobClient): Promise<Extract<Claim, { kind: "held" }> | undefined> {
+    const { metadata, etag } = await blob.getProperties();
+    const holder = Holder.safeParse(metadata).data;
+    if (holder !== undefined && holder.controlplane !== controlPlane) {
+      return { kind: "held", byRun: holder.runid, byControlPlane: holder.controlplane };
+    }
+    const conditions = etag === undefined ? {} : { ifMatch: etag };
+    await ignoring(["ConditionNotMet", "LeaseNotPresentWithLeaseOperation"], () =>
+      blob.getBlobLeaseClient().breakLease(0, { conditions }),
+    );
+    return undefined;
+  }
+
   return {
     async claim(clusterId, runId) {
       const blob = blobOf(clusterId);
@@ -31,36 +52,44 @@ export function blobLeaseClaims(container: ContainerClient, controlPlane: string
         blob.upload("", 0, { conditions: { ifNoneMatch: "*" } }),
       );
       const leaseId = leaseIdOf(runId);
-      const lease = blob.getBlobLeaseClient(leaseId);
-      const isOurs = await ignoring(["LeaseAlreadyPresent"], () => lease.acquireLease(-1));
-      if (!isOurs) {
-        const { metadata } = await blob.getProperties();
-        const holder = Holder.safeParse(metadata).data ?? { runid: "unknown", controlplane: "unknown" };
-        if (holder.controlplane !== controlPlane) {
-          return { kind: "held", byRun: holder.runid, byControlPlane: holder.controlplane };
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if (
+          await ignoring(["LeaseAlreadyPresent"], () => blob.getBlobLeaseClient(leaseId).acquireLease(-1))
+        ) {
+          await blob.setMetadata({ runid: runId, controlplane: controlPlane }, { conditions: { leaseId } });
+          return { kind: "claimed" };
         }
-        await lease.breakLease(0);
-        await lease.acquireLease(-1);
+        const held = await breakStale(blob);
+        if (held !== undefined) return held;
       }
-      await blob.setMetadata({ runid: runId, controlplane: controlPlane }, { conditions: { leaseId } });
-      return { kind: "claimed" };
+      return { kind: "held", byRun: "unknown", byControlPlane: "unknown" };
     },
     async release(clusterId, runId) {
-      const lease = blobOf(clusterId).getBlobLeaseClient(leaseIdOf(runId));
-      await ignoring(
-        ["LeaseIdMismatchWithLeaseOperation", "LeaseNotPresentWithLeaseOperation", "BlobNotFound"],
-        () => lease.releaseLease(),
-      );
+      const blob = blobOf(clusterId);
+      const leaseId = leaseIdOf(runId);
+      const isOurs = await ignoring(NOT_OURS, () => blob.setMetadata({}, { conditions: { leaseId } }));
+      if (isOurs) await ignoring(NOT_OURS, () => blob.getBlobLeaseClient(leaseId).releaseLease());
     },
   };
 }
+
+const NOT_OURS = [
+  "BlobNotFound",
+  "LeaseIdMismatchWithBlobOperation",
+  "LeaseIdMismatchWithLeaseOperation",
+  "LeaseLost",
+  "LeaseNotPresentWithBlobOperation",
+  "LeaseNotPresentWithLeaseOperation",
+];
 
 /** The object `claims/<cluster>` itself, for stores without leases; it stays until its holder releases it. */
 export function objectClaims(store: ObjectStore, controlPlane: string): GuestClusterClaims {
   const nameOf = (clusterId: GuestClusterId) => `claims/${clusterId}`;
   const readHolder = async (clusterId: GuestClusterId) => {
     const bytes = await store.get(nameOf(clusterId));
-    return bytes === undefined ? undefined : Holder.safeParse(JSON.parse(Buffer.from(bytes).toString())).data;
+    if (bytes === undefined) return undefined;
+    const holder = Holder.safeParse(parseJson(bytes));
+    return holder.data ?? { runid: "unknown", controlplane: "unknown (the claim cannot be read)" };
   };
   return {
     async claim(clusterId, runId) {
@@ -78,6 +107,14 @@ export function objectClaims(store: ObjectStore, controlPlane: string): GuestClu
       if ((await readHolder(clusterId))?.runid === runId) await store.remove(nameOf(clusterId));
     },
   };
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Lease ids are GUIDs; derived from the run, so that a repeated claim of one run presents the same id. */

@@ -103,11 +103,16 @@ export const RestorePointDraft = z.object({
 });
 export type RestorePointDraft = z.infer<typeof RestorePointDraft>;
 
-export const commitRestorePoint = activity({
+export const commitRestorePoint: ActivityContract<
+  typeof RestorePointDraft,
+  z.ZodObject<{ manifest: z.ZodString }>
+> = {
   name: "commitRestorePoint",
   input: RestorePointDraft,
   output: z.object({ manifest: z.string() }),
-});
+  // A commit without an answer may have happened; committing again finds it. So it is tried for about twenty minutes.
+  retry: { firstDelayMs: 5_000, attempts: 9 },
+};
 
 export const recordRun = activity({ name: "recordRun", input: RunRecord, output: z.object({}) });
 

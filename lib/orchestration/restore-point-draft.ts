@@ -28,6 +28,7 @@ export function draftRestorePoint(
   createdAt: Date,
 ): RestorePointDraft {
   const { point, references, changes, shipped } = results;
+  assertDistinct(point.disks);
   for (const [step, disks] of [
     ["update-references", references.disks],
     ["change-ranges", changes.disks],
@@ -65,6 +66,22 @@ function assertSameDisks(expected: readonly WithDisk[], given: readonly WithDisk
       "the run is taken back, nothing was committed",
     { facts: { step } },
   );
+}
+
+/** Two disks with one Virtual Disk ID (a copied template) could not be told apart in any step or in the restore point. */
+function assertDistinct(disks: readonly (WithDisk & { readonly label: string })[]): void {
+  const seen = new Map<DiskId, string>();
+  for (const { diskId, label } of disks) {
+    const other = seen.get(diskId);
+    if (other !== undefined) {
+      throw new BackupError(
+        "STEP_RESULTS_DISAGREE",
+        `${other} and ${label} have the same Virtual Disk ID ${diskId}; give one of them a new one with Set-VHD -ResetDiskIdentifier`,
+        { retry: "after-operator", facts: { diskId } },
+      );
+    }
+    seen.set(diskId, label);
+  }
 }
 
 function find<T extends WithDisk>(list: readonly T[], diskId: DiskId): T {

@@ -193,6 +193,12 @@ describe("each step failed once", () => {
   });
 });
 
+test("a record that cannot be written changes nothing else: the run commits and the claim is released", () => {
+  const { record, asked } = night({ recordRun: { thrown: new Error("container is read-only") } });
+  expect(record.state).toBe("committed");
+  expect(names(asked).at(-1)).toBe("releaseGuestCluster");
+});
+
 test("a failed undo is reported beside the first error", () => {
   const { record } = night({ ship: { error: failure("ship") }, undo: { error: failure("undo") } });
   expect(record).toMatchObject({

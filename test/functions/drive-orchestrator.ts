@@ -38,7 +38,7 @@ export function driveOrchestrator(
     callActivityWithRetry: (name: string, _retry: unknown, given: unknown) => ask(name, given, false),
     callSubOrchestrator: (_name: string, given: { kind: string }) => ask(given.kind, given, true),
   };
-  const generator = orchestrator({ df } as unknown as OrchestrationContext);
+  const generator = orchestrator({ df, error: () => undefined } as unknown as OrchestrationContext);
   let step = generator.next();
   while (!step.done) {
     const { name, given, isOperation } = step.value as unknown as ReturnType<typeof ask>;

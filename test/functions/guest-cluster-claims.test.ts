@@ -21,6 +21,26 @@ afterAll(() => azurite[Symbol.asyncDispose]());
 type Claims = (controlPlane: string) => GuestClusterClaims;
 let containers = 0;
 
+test("a lease whose holder died before it said who it is does not block the guest cluster for ever", async () => {
+  const container = await azurite.container("half-claimed");
+  const blob = container.getBlockBlobClient(`claims/${cluster}`);
+  await blob.upload("", 0);
+  await blob.getBlobLeaseClient().acquireLease(-1);
+  expect(await blobLeaseClaims(container, "ours").claim(cluster, first)).toEqual({ kind: "claimed" });
+});
+
+test("of two control planes that claim at the same moment exactly one gets it", async () => {
+  const container = await azurite.container("meeting");
+  const [ours, theirs] = await Promise.allSettled([
+    blobLeaseClaims(container, "ours").claim(cluster, first),
+    blobLeaseClaims(container, "theirs").claim(cluster, second),
+  ]);
+  const claimed = [ours, theirs].filter(
+    (each) => each.status === "fulfilled" && each.value.kind === "claimed",
+  );
+  expect(claimed).toHaveLength(1);
+});
+
 describe.each<[string, () => Promise<Claims>]>([
   [
     "blob leases",

@@ -72,6 +72,18 @@ describe("a restore point with a hole is never drafted", () => {
     );
   });
 
+  test("when two disks have the same Virtual Disk ID", () => {
+    const given = results();
+    const [first, second] = given.point.disks;
+    const twins = {
+      ...given.point,
+      disks: [first!, { ...second!, diskId: first!.diskId, label: "copy.vhdx" }],
+    };
+    expect(() => draftRestorePoint(request, { ...given, point: twins }, null, new Date(0))).toThrow(
+      "copy.vhdx",
+    );
+  });
+
   test("when a step names a disk twice instead of another", () => {
     const given = results();
     const [first] = given.shipped.disks;

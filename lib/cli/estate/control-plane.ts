@@ -49,8 +49,11 @@ export function connectControlPlane(url: string, functionKey: string): ControlPl
     },
     startRestore: (clusterId, request) => post(`/api/guest-clusters/${clusterId}/restores`, request),
     async follow(run, onStep, signal) {
+      let answeredAt = performance.now();
       for (;;) {
         const status = await statusOf(run, signal);
+        if (status !== undefined) answeredAt = performance.now();
+        else if (performance.now() - answeredAt > SILENCE_MS) throw silent(run);
         if (status?.customStatus?.step !== undefined) onStep(status.customStatus.step);
         if (status !== undefined && ENDED.has(status.runtimeStatus)) {
           const record = RunRecord.safeParse(status.output);
@@ -77,6 +80,20 @@ export function connectControlPlane(url: string, functionKey: string): ControlPl
       return undefined;
     }
   }
+}
+
+/** A function app that restarts is back within seconds; a run that is unknown for so long is not there any more. */
+const SILENCE_MS = 2 * 60_000;
+
+function silent({ runId }: StartedRun): BackupError {
+  return new BackupError(
+    "RUN_UNKNOWN",
+    `the function app has said nothing of run ${runId} for two minutes; read its log`,
+    {
+      retry: "later",
+      facts: { runId },
+    },
+  );
 }
 
 const Problem = z.object({ code: z.string(), detail: z.string() });

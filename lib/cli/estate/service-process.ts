@@ -37,7 +37,7 @@ export async function startService<Ready>(options: ServiceOptions<Ready>): Promi
   const log = createWriteStream(options.logFile, { flags: "a" });
   child.stdout.pipe(log, { end: false });
   child.stderr.pipe(log, { end: false });
-  const ended = once(child, "exit").finally(() => log.end());
+  const ended = once(child, "close").finally(() => log.end());
   const { pid } = child;
   const ready = await readiness(child, options, ended);
   if (pid === undefined) throw failed(options, "it could not be started");
