@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { totalBytes } from "../changes/index.ts";
 import { BackupError } from "../errors/index.ts";
 import {
   BackupSession,
@@ -11,7 +12,6 @@ import {
 } from "../repository/index.ts";
 import type { RestoreSource } from "../restore/index.ts";
 import type { VirtualDisk } from "../vhdx/index.ts";
-import { totalBytes } from "./change-list.ts";
 import type { BackupTarget, DiskChanges, RepositoryPort } from "./repository-port.ts";
 
 export interface RepositoryAccessOptions {

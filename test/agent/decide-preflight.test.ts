@@ -54,6 +54,13 @@ describe.each<[string, Partial<PreflightFacts>, string[]]>([
     { machines: ok(machines.slice(1)) },
     ["refuse PREFLIGHT_MEMBER_MISSING"],
   ],
+  [
+    "a disk that was copied from another and kept its Virtual Disk ID",
+    firstMachine({
+      disks: [...machines[0]!.disks, { ...machines[0]!.disks[0]!, path: "/vm/copy.vhdx", shared: false }],
+    }),
+    ["refuse PREFLIGHT_DISK_ID_TWICE"],
+  ],
   ["a member that is off", firstMachine({ state: "off" }), ["refuse PREFLIGHT_MEMBER_NOT_RUNNING"]],
   [
     "configuration version 5.0",

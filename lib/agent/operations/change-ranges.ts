@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { ByteRange, ChangeSource, ReferencePoint } from "../../contracts/index.ts";
 import { BackupError } from "../../errors/index.ts";
-import { mergeRanges, totalBytes, writeChangeList } from "../change-list.ts";
+import { chooseChangeSource, mergeRanges, totalBytes } from "../../changes/index.ts";
+import { writeChangeList } from "../change-list.ts";
 import type { RunDisk } from "../journal/run-facts.ts";
-import { chooseChangeSource } from "./choose-change-source.ts";
 import type { Handler, OperationContext } from "./operation.ts";
 
 /** One question to the host covers at most this much of the disk, so that an answer stays small (hyperv.md §1.6). */

@@ -43,6 +43,7 @@ export function decidePreflight(facts: PreflightFacts): PreflightFinding[] {
     ...unanswered(facts),
     ...otherRunFindings(facts),
     ...(facts.machines.ok ? machineFindings(facts, facts.machines.value) : []),
+    ...(facts.machines.ok ? diskIdFindings(facts.machines.value) : []),
     ...(facts.guestCluster.ok ? guestClusterFindings(facts, facts.guestCluster.value) : []),
     ...(facts.readiness.ok ? readinessFindings(facts.readiness.value) : []),
     ...leftoverFindings(facts),
@@ -153,6 +154,27 @@ function userCheckpoint(machine: VirtualMachine, checkpoint: { readonly name: st
     `VM ${machine.name} has the user checkpoint "${checkpoint.name}"; with it the disks' chains never merge completely`,
     "delete the checkpoint in Hyper-V Manager and wait until its files are merged",
   );
+}
+
+/** Disks are told apart by their Virtual Disk ID; a copied template has that of its original. */
+function diskIdFindings(machines: readonly VirtualMachine[]): PreflightFinding[] {
+  const pathOf = new Map<string, string>();
+  return machines
+    .flatMap(({ disks }) => disks)
+    .flatMap(({ diskId, path }) => {
+      const other = pathOf.get(diskId) ?? path;
+      pathOf.set(diskId, other);
+      if (other === path) return [];
+      const message = `${other} and ${path} have the same Virtual Disk ID ${diskId}, so they cannot be told apart`;
+      return [
+        refuse(
+          "DISK_ID_TWICE",
+          path,
+          message,
+          "shut its VM down and run Set-VHD -ResetDiskIdentifier on one of them",
+        ),
+      ];
+    });
 }
 
 function diskFormatFindings(machine: VirtualMachine, disk: AttachedDisk): PreflightFinding[] {

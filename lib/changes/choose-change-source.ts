@@ -1,4 +1,4 @@
-import type { ChangeSource, ReferencePoint } from "../../contracts/index.ts";
+import type { ChangeSource, ReferencePoint } from "../contracts/index.ts";
 
 export interface ChangeSourceFacts {
   readonly requested: "incremental" | "full" | "compare";
