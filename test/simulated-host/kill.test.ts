@@ -71,7 +71,7 @@ test("a host that is killed at any moment leaves chains that open, consistent di
   const { members } = await createEstate({ ...SMALL, folder });
   const vmIds = members.map(({ vmId }) => vmId);
   let transactions = 0;
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 6; round++) {
     const running = await spawnHost(folder);
     const backups = backUpUntilGone(running.host, vmIds);
     await sleep(150 + ((round * 211) % 700)); // a different step each time

@@ -176,5 +176,6 @@ export function missedBytes(before: Buffer, after: Buffer, ranges: readonly Byte
   for (const { offsetBytes, lengthBytes } of ranges) {
     after.copy(told, offsetBytes, offsetBytes, offsetBytes + lengthBytes);
   }
+  if (told.equals(after)) return 0;
   return told.reduce((count, byte, index) => (byte === after[index] ? count : count + 1), 0);
 }
