@@ -101,7 +101,7 @@ describe.each<[string, Partial<PreflightFacts>, string[]]>([
   ],
   [
     "a private .vhd",
-    firstMachine({ disks: [{ ...machines[0]!.disks[0]!, path: "D:\\a.VHD", shared: false }] }),
+    firstMachine({ disks: [{ ...machines[0]!.disks.find(({ shared }) => !shared)!, path: "D:\\a.VHD" }] }),
     ["refuse PREFLIGHT_DISK_FORMAT"],
   ],
   [

@@ -156,24 +156,18 @@ function userCheckpoint(machine: VirtualMachine, checkpoint: { readonly name: st
   );
 }
 
-/** Disks are told apart by their Virtual Disk ID; a copied template has that of its original. */
+/** Disks are told apart by their Virtual Disk ID; a copied template has that of its original. Members see one shared disk. */
 function diskIdFindings(machines: readonly VirtualMachine[]): PreflightFinding[] {
-  const pathOf = new Map<string, string>();
+  const seen = new Map<string, AttachedDisk>();
   return machines
     .flatMap(({ disks }) => disks)
-    .flatMap(({ diskId, path }) => {
-      const other = pathOf.get(diskId) ?? path;
-      pathOf.set(diskId, other);
-      if (other === path) return [];
-      const message = `${other} and ${path} have the same Virtual Disk ID ${diskId}, so they cannot be told apart`;
-      return [
-        refuse(
-          "DISK_ID_TWICE",
-          path,
-          message,
-          "shut its VM down and run Set-VHD -ResetDiskIdentifier on one of them",
-        ),
-      ];
+    .flatMap((disk) => {
+      const other = seen.get(disk.diskId) ?? disk;
+      seen.set(disk.diskId, other);
+      if (other.path === disk.path || (other.shared && disk.shared)) return [];
+      const message = `${other.path} and ${disk.path} have the same Virtual Disk ID ${disk.diskId}, so they cannot be told apart`;
+      const remedy = "shut its VM down and run Set-VHD -ResetDiskIdentifier on one of them";
+      return [refuse("DISK_ID_TWICE", disk.path, message, remedy)];
     });
 }
 
