@@ -81,6 +81,19 @@ function isParseArgsError(error: unknown): error is Error {
   return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }
 
+const OLDEST_NODE = 24;
+
+/** An older Node would fail later and less clearly, at the first module that it lacks. */
+function insistOnNode(): void {
+  if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE) return;
+  process.stderr.write(
+    `gcb needs Node.js ${String(OLDEST_NODE)} or later, this is ${process.version}. ` +
+      "In a checkout, npm run … uses the one that npm ci installed (node_modules/.bin/node).\n",
+  );
+  process.exit(EXIT.failed);
+}
+
+insistOnNode();
 const stop = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.once(name, () => {
